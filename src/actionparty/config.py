@@ -1,0 +1,145 @@
+"""Frozen configuration values for every component, presets for model sizes, and their JSON form.
+
+A model size is data: ``MODEL_PRESETS`` derives TINY, SMALL and BASE from one class by ``replace``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+from actionparty.errors import InvalidInputError, unknown_name
+
+C = TypeVar("C", bound="ModelConfig | TrainConfig | RolloutConfig")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the network; everything a checkpoint needs to be built again."""
+
+    width: int = 128
+    """Channels of a token."""
+    head_width: int = 64
+    """Channels of one attention head; a multiple of 4 (rotary pairs for x and for y)."""
+    observe_layers: int = 3
+    update_layers: int = 2
+    render_layers: int = 3
+    context: int = 2
+    """Frames that Observe sees (K)."""
+    memory: int = 8
+    """Past states and actions of its own that a subject token carries."""
+    rope_base: float = 100.0
+    placement: bool = True
+    """Add subject tokens to the features of the cell they stand on (the sharp form of the spatial bias)."""
+    worlds: tuple[str, ...] = ()
+    """Names with a learned world embedding; any other name shares the embedding of 'unknown'."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "worlds", tuple(self.worlds))
+        if self.width % self.head_width or self.head_width % 4:
+            raise InvalidInputError(
+                f"model config: width {self.width} must be a multiple of head_width {self.head_width}, "
+                "and head_width a multiple of 4."
+            )
+        for name in ("observe_layers", "update_layers", "render_layers", "context", "memory"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"model config: {name} must be at least 1, but is {getattr(self, name)}.")
+        if self.memory < self.context:
+            raise InvalidInputError(f"model config: memory {self.memory} must not be shorter than context {self.context}.")
+
+
+SMALL = ModelConfig()
+MODEL_PRESETS: dict[str, ModelConfig] = {
+    "tiny": replace(SMALL, width=32, head_width=16, observe_layers=1, update_layers=1, render_layers=1, memory=4),
+    "small": SMALL,
+    "base": replace(SMALL, width=384, head_width=64, observe_layers=6, update_layers=4, render_layers=4, context=4),
+}
+
+
+def model_preset(name: str) -> ModelConfig:
+    """Return the model configuration called ``name``."""
+    if name not in MODEL_PRESETS:
+        raise unknown_name("model size", name, MODEL_PRESETS)
+    return MODEL_PRESETS[name]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Progress is counted in frames (one target frame = one), never in steps."""
+
+    frames: int = 1_000_000
+    """Target frames to learn from; the learning rate reaches its end here."""
+    batch: int = 32
+    """Target frames of one world in one optimiser step."""
+    learning_rate: float = 2e-3
+    final_rate: float = 0.05
+    """Share of the learning rate that is left at the end."""
+    warmup_frames: int = 3_200
+    decay_share: float = 0.4
+    """Last part of the run over which the learning rate falls linearly; constant before."""
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_norm: float = 1.0
+    ema: float = 0.998
+    bf16: str = "auto"
+    """Mixed precision: ``auto`` uses it where the processor computes in bfloat16 natively; ``on`` or ``off``."""
+    seed: int = 0
+    context_noise: float = 0.1
+    """Largest strength of the Gaussian noise on context frames (pixels are in [-1, 1])."""
+    corrupt: float = 0.5
+    """Share of clips whose contexts are corrupted: subjects erased, doubled or displaced, cells overwritten."""
+    unroll: float = 0.0
+    """Share of batches whose last context frame is the model's own output."""
+    world_dropout: float = 0.1
+    """Share of clips trained without their world embedding."""
+    render_cells: int = 64
+    """Most changed cells of one frame that enter the frame loss (a random choice beyond that)."""
+    state_weight: float = 0.4
+    frame_weight: float = 3.0
+    gate_weight: float = 1.0
+    jump_weight: float = 0.1
+    reward_weight: float = 0.05
+    checkpoint_seconds: float = 120.0
+    sample_power: float = 0.5
+    """Worlds are drawn with odds (cells + subjects) ** -sample_power: small frames are cheap, so more of them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.bf16 not in ("auto", "on", "off"):
+            raise InvalidInputError(f"train config: bf16 must be auto, on or off, but is {self.bf16!r}.")
+        if self.frames < 1 or self.batch < 1:
+            raise InvalidInputError(f"train config: frames ({self.frames}) and batch ({self.batch}) must be positive.")
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How a rollout samples: at most ``update_steps`` + ``render_steps`` network calls after Observe."""
+
+    update_steps: int = 2
+    render_steps: int = 1
+    gate_floor: float = 0.02
+    """A cell whose predicted probability of change is below this is copied exactly."""
+    gate_ceiling: float = 0.5
+    """Above this a cell always changes; in between it changes with its probability (chance events need a sample)."""
+    snap: bool = False
+    """Replace each rendered cell by the nearest known tile of the world."""
+    exclusive: bool = True
+    """Two living subjects never share a cell: the one that stayed keeps it, else one of them is drawn by lot."""
+
+    def __post_init__(self) -> None:
+        if self.update_steps < 1 or self.render_steps < 1:
+            raise InvalidInputError("rollout config: update_steps and render_steps must be at least 1.")
+
+
+def to_json(config: ModelConfig | TrainConfig | RolloutConfig) -> dict[str, Any]:
+    """Return ``config`` as plain JSON values."""
+    return asdict(config)
+
+
+def from_json(cls: type[C], values: dict[str, Any]) -> C:
+    """Build a ``cls`` from JSON values; unknown keys are an error, never ignored."""
+    known = {f.name for f in fields(cls)}
+    for key in values:
+        if key not in known:
+            raise unknown_name(f"{cls.__name__} setting", key, known)
+    return cls(**values)

@@ -1,0 +1,1 @@
+"""Recorded worlds: the tile codec, episode files, datasets with a manifest, recording, and training windows."""

@@ -1,0 +1,322 @@
+"""Recording: several processes play worlds and one process, this one, adds their shards to a dataset.
+
+Shard k of a world is one episode with the *seed label* ``seed + k``. Labels under 1,000,000 are for training, the
+others for evaluation only. Which shards are missing follows from the manifest alone, so the same call goes on after any
+interruption. Melting Pot does not repeat itself from a seed; a repeatable world gives the same shards bit for bit.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import cast
+
+from actionparty.data.dataset import STAGING, Dataset, Shard, commit, create_or_open, mend, note_recording, open_dataset
+from actionparty.data.files import exclusive, make_folder
+from actionparty.data.worker import Done, Failed, MakePolicy, MakeWorld, Message, Report, Task, work
+from actionparty.errors import InvalidInputError
+from actionparty.types import MAX_SUBJECTS
+
+FIRST_EVALUATION_SEED = 1_000_000
+"""Seed labels from here on are never trained on."""
+MAX_LOSSES = 2
+"""Workers that may die over a world before it is skipped."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a world, its rows recorded so far and its rows wanted."""
+
+
+@dataclass(frozen=True)
+class RecordingSummary:
+    """What a recording added to the dataset at ``out``."""
+
+    out: Path
+    rows: Mapping[str, int]
+    """Rows added per world; zero where nothing was missing."""
+    shards: int
+    skipped: Mapping[str, str]
+    """Worlds that could not be recorded (to the end), with the reason."""
+    repaired: tuple[str, ...]
+    """Damaged shards found in the dataset; those among the wanted ones were recorded again."""
+    seconds: float
+
+
+def record(
+    worlds: Sequence[str],
+    steps: int,
+    seed: int,
+    workers: int,
+    out: Path,
+    policy: str = "mixed",
+    subjects: int | None = None,
+    shard_steps: int = 1000,
+    progress: Progress | None = None,
+    make_world: MakeWorld | None = None,
+    make_policy: MakePolicy | None = None,
+) -> RecordingSummary:
+    """Record until the dataset ``out`` holds ``steps`` rows of each of ``worlds``, with seed labels from ``seed`` on.
+
+    Only what is missing is recorded; nothing that is whole is ever replaced. ``make_world`` and ``make_policy`` must be
+    importable functions (default: the catalogue's); like every call that starts processes, call this under
+    ``if __name__ == "__main__"``.
+
+    Raises:
+        InvalidInputError: a number out of range.
+        UnknownNameError: an unknown world or policy.
+        MissingDependencyError: a world whose simulator is not installed.
+        DatasetError: ``out`` is not ours, another version, in use, or can't be written.
+        KeyboardInterrupt: after everything was stopped; the dataset is whole and the same call goes on.
+    """
+    began = time.monotonic()
+    _check(steps, seed, workers, subjects, shard_steps)
+    create_or_open(out)
+    with exclusive(out):
+        dataset = open_dataset(out)
+        damaged = mend(dataset)
+        settings = {"worlds": list(worlds), "steps": steps, "seed": seed, "policy": policy, "subjects": subjects}
+        note_recording(dataset, settings | {"shard_steps": shard_steps})
+        jobs = [Job(name, subjects, policy, seed, steps, shard_steps) for name in dict.fromkeys(worlds)]
+        for job in jobs:
+            job.count({name: shard for name, shard in dataset.shards.items() if name not in damaged})
+        before = {job.world: sum(job.done.values()) for job in jobs}
+        crew = Crew(dataset, jobs, make_world, make_policy, progress)
+        with _staging(out):
+            crew.run(workers)
+    rows = {job.world: sum(job.done.values()) - before[job.world] for job in jobs}
+    skipped = {job.world: job.failure for job in jobs if job.failure}
+    return RecordingSummary(out, rows, crew.committed, skipped, tuple(damaged), time.monotonic() - began)
+
+
+def missing_shards(steps: int, shard_steps: int, done: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Return the shards (k, rows at most) to record next, given the rows of each shard that is ``done``.
+
+    Shards are planned in rounds of as many full shards as are still wanted; where episodes end early another round
+    follows. So the plan depends on what the shards hold, not on who recorded them in which order.
+    """
+    k = rows = 0
+    while rows < steps:
+        plan = [min(shard_steps, steps - start) for start in range(rows, steps, shard_steps)]
+        missing = [(k + i, limit) for i, limit in enumerate(plan) if k + i not in done]
+        if missing:
+            return missing
+        rows += sum(done[k + i] for i in range(len(plan)))
+        k += len(plan)
+    return []
+
+
+@dataclass
+class Job:
+    """What is wanted of one world and how far it is."""
+
+    world: str
+    subjects: int | None
+    policy: str
+    seed: int
+    steps: int
+    shard_steps: int
+    done: dict[int, int] = field(default_factory=dict)
+    """Rows of each finished shard k"""
+    busy: dict[int, int] = field(default_factory=dict)
+    """Rows so far of each shard k that a worker is recording"""
+    failure: str = ""
+    losses: int = 0
+
+    def name(self, k: int) -> str:
+        """Return the name of shard ``k`` in the dataset."""
+        folder = self.world if self.subjects is None else f"{self.world}@{self.subjects}"
+        return f"{folder}/{self.policy}-{self.seed + k:07d}"
+
+    def count(self, shards: Mapping[str, Shard]) -> None:
+        """Take over what the dataset has already."""
+        first = {name: shard for name, shard in shards.items() if name == self.name(shard.seed - self.seed)}
+        self.done = {shard.seed - self.seed: shard.rows for shard in first.values() if shard.seed >= self.seed}
+
+    def waiting(self) -> list[tuple[int, int]]:
+        """Return the shards that nobody is recording yet."""
+        if self.failure:
+            return []
+        missing = missing_shards(self.steps, self.shard_steps, self.done)
+        return [(k, limit) for k, limit in missing if k not in self.busy]
+
+    def rows(self) -> int:
+        """Return the rows recorded so far."""
+        return min(self.steps, sum(self.done.values()) + sum(self.busy.values()))
+
+
+@dataclass
+class Hand:
+    """A worker process, the job whose world it has open and the shard it is recording."""
+
+    process: SpawnProcess
+    connection: Connection
+    job: Job | None = None
+    shard: int | None = None
+    staged: Path | None = None
+
+    def stop(self) -> None:
+        """End the process at once."""
+        self.connection.close()
+        self.process.terminate()
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.process.close()
+
+
+class Crew:
+    """The workers and who records what; the only writer of the dataset."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        jobs: Sequence[Job],
+        make_world: MakeWorld | None,
+        make_policy: MakePolicy | None,
+        progress: Progress | None,
+    ) -> None:
+        self.committed = 0
+        self._dataset = dataset
+        self._jobs = jobs
+        self._makers = (make_world, make_policy)
+        self._progress = progress or (lambda world, rows, wanted: None)
+        self._hands: list[Hand] = []
+        self._staged = 0
+
+    def run(self, workers: int) -> None:
+        """Record with at most ``workers`` processes until no job waits for anything."""
+        for job in self._jobs:
+            self._progress(job.world, job.rows(), job.steps)
+        wanted = sum(len(job.waiting()) for job in self._jobs)
+        try:
+            self._hands = [self._hire() for _ in range(min(workers, wanted))]
+            while self._assign():
+                for connection in wait([hand.connection for hand in self._hands if hand.shard is not None]):
+                    self._hear(next(hand for hand in self._hands if hand.connection is connection))
+        finally:
+            with _without_interrupts():
+                for hand in self._hands:
+                    hand.stop()
+
+    def _hire(self) -> Hand:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, *self._makers), daemon=True)
+        with _without_interrupts():
+            process.start()
+        theirs.close()
+        return Hand(process, ours)
+
+    def _assign(self) -> bool:
+        """Give every idle worker a shard; return whether anybody is at work."""
+        for hand in self._hands:
+            job = self._choose(hand) if hand.shard is None else None
+            if job is not None:
+                self._send(hand, job)
+        return any(hand.shard is not None for hand in self._hands)
+
+    def _choose(self, hand: Hand) -> Job | None:
+        """Return the job whose world the worker has open, else the one with fewest workers and most shards to go."""
+        open_jobs = [job for job in self._jobs if job.waiting()]
+        if hand.job in open_jobs:
+            return hand.job
+        return min(open_jobs, key=lambda job: (len(job.busy), -len(job.waiting())), default=None)
+
+    def _send(self, hand: Hand, job: Job) -> None:
+        k, limit = job.waiting()[0]
+        _check_label(job.seed, k)
+        self._staged += 1
+        hand.job, hand.shard = job, k
+        hand.staged = self._dataset.path / STAGING / str(self._staged)
+        job.busy[k] = 0
+        try:
+            hand.connection.send(Task(job.world, job.subjects, job.policy, job.seed + k, limit, hand.staged))
+        except (BrokenPipeError, ConnectionResetError):
+            self._replace(hand, job, k)
+
+    def _hear(self, hand: Hand) -> None:
+        """Take one message from a worker that is recording."""
+        job, k = hand.job, hand.shard
+        if job is None or k is None or hand.staged is None:
+            raise AssertionError("heard from a worker without a task")
+        try:
+            message = cast(Message, hand.connection.recv())
+        except (EOFError, ConnectionResetError):
+            self._replace(hand, job, k)
+            return
+        if isinstance(message, Report):
+            job.busy[k] = message.rows
+        else:
+            del job.busy[k]
+            hand.shard = None
+            self._finish(job, k, hand.staged, message)
+        self._progress(job.world, job.rows(), job.steps)
+
+    def _finish(self, job: Job, k: int, staged: Path, message: Done | Failed) -> None:
+        if isinstance(message, Done):
+            commit(self._dataset, Shard.of(job.name(k), message.summary, message.files), staged)
+            job.done[k] = len(message.summary)
+            self.committed += 1
+        elif message.fatal is not None:
+            raise message.fatal
+        else:
+            job.failure = message.reason
+
+    def _replace(self, hand: Hand, job: Job, k: int) -> None:
+        """Hire another worker for one that died and give its shard back."""
+        del job.busy[k]
+        job.losses += 1
+        if job.losses >= MAX_LOSSES:
+            hand.process.join(timeout=5)
+            job.failure = f"its worker process died {job.losses} times (exit code {hand.process.exitcode})"
+        hand.stop()
+        self._hands[self._hands.index(hand)] = self._hire()
+
+
+def _check(steps: int, seed: int, workers: int, subjects: int | None, shard_steps: int) -> None:
+    least = {"steps": (steps, 1), "seed": (seed, 0), "workers": (workers, 1), "shard_steps": (shard_steps, 2)}
+    for name, (value, minimum) in least.items():
+        if value < minimum:
+            raise InvalidInputError(f"{name} must be at least {minimum}, but is {value}.")
+    _check_label(seed, -(-steps // shard_steps) - 1)
+    if subjects is not None and not 1 <= subjects <= MAX_SUBJECTS:
+        raise InvalidInputError(f"subjects must be 1 to {MAX_SUBJECTS}, but is {subjects}.")
+
+
+def _check_label(seed: int, k: int) -> None:
+    if seed < FIRST_EVALUATION_SEED <= seed + k:
+        raise InvalidInputError(
+            f"seeds {seed} to {seed + k} mix training (under {FIRST_EVALUATION_SEED}) and evaluation; start at a lower "
+            "seed, or at an evaluation seed."
+        )
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[None]:
+    make_folder(out / STAGING)
+    try:
+        yield
+    finally:
+        shutil.rmtree(out / STAGING, ignore_errors=True)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C, also in processes started meanwhile, where this thread may decide so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,41 @@
+"""Errors meant for users: every message says what was wrong, where, and what to do.
+
+The command line turns an ``ActionPartyError`` into one clear line and exit code 2; everything else is a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ActionPartyError(Exception):
+    """Base class of every error that a user can cause and mend."""
+
+
+class UnknownNameError(ActionPartyError):
+    """A world, action, scene or preset that does not exist."""
+
+
+class MissingDependencyError(ActionPartyError):
+    """An optional package that is not installed; the message names the command that installs it."""
+
+
+class DatasetError(ActionPartyError):
+    """A dataset folder or shard that is missing, damaged, in the way, or of another version."""
+
+
+class CheckpointError(ActionPartyError):
+    """A checkpoint that cannot be read or does not fit the model."""
+
+
+class InvalidInputError(ActionPartyError):
+    """A value of the wrong shape, range or count."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Return the error for an unknown ``name``, suggesting the nearest of ``known``."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f" Did you mean {', '.join(near)}?" if near else f" Known: {', '.join(names[:12])}{'...' if len(names) > 12 else ''}."
+    return UnknownNameError(f"unknown {kind} {name!r}.{hint}")

@@ -1,0 +1,62 @@
+"""The command ``actionparty``: its list of commands and its entry point. Torch is imported inside commands only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from actionparty.interfaces import commands_data, commands_train, console
+
+app = typer.Typer(
+    cls=console.Commands,
+    name="actionparty",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(commands_data.record)
+app.command()(commands_data.inspect)
+app.command()(commands_data.verify)
+app.command()(commands_train.train)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from actionparty.data.dataset import package_version
+
+        console.OUT.print(f"actionparty {package_version()}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Record multi-agent worlds, learn them, and run the generated worlds with every subject under control.
+
+    The way through, with a world that needs nothing else installed:
+
+      actionparty worlds
+      actionparty record arena --steps 20000 --out datasets/arena
+      actionparty inspect datasets/arena
+      actionparty train datasets/arena --out runs/arena
+      actionparty rollout runs/arena arena --out outputs/arena
+      actionparty evaluate runs/arena
+
+    Exit codes: 0 done, 1 done but not all is well, 2 wrong input, 130 interrupted.
+    """
+    console.show_log()
+
+
+def main() -> None:
+    """Run the command line; threads are calmed first, because nothing has imported torch yet."""
+    console.calm_threads()
+    app(prog_name="actionparty")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The commands about worlds and recordings: each parses, calls the library and prints. None of them needs torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actionparty.interfaces import console
+
+if TYPE_CHECKING:
+    from actionparty.data.inspection import WorldSummary
+
+FILMSTRIP_FRAMES = 12
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
+DatasetPath = Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)]
+
+
+def default_workers() -> int:
+    """Return the number of processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def record(
+    worlds: Annotated[
+        list[str], typer.Argument(help="Names of worlds, as `actionparty worlds` lists them.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset; an existing dataset grows.", show_default=False)],
+    steps: Annotated[int, typer.Option(help="Rows (frames) wanted of each world.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="First seed label; from 1,000,000 on for evaluation only.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", show_default=False)] = None,
+    policy: Annotated[str, typer.Option(help="Who acts: `random` (sticky), `seeking`, or `mixed`.")] = "mixed",
+    subjects: Annotated[
+        int | None, typer.Option(help="Subjects, 1 to 64; by default the world's own number.", show_default=False)
+    ] = None,
+    shard_steps: Annotated[int, typer.Option(help="Rows in one episode file at most.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Record worlds into a dataset, without loss.
+
+    Frames, and of every subject its exact state, action and reward. Only what
+    is missing is recorded: give the same command again after an interruption,
+    or with more steps.
+
+    Examples:
+      actionparty record arena --steps 2000 --out datasets/arena
+      actionparty record coins clean_up --steps 20000 --out datasets/party
+      actionparty record coins --seed 1000000 --steps 4000 --out datasets/test
+    """
+    from actionparty.data.recording import record as record_worlds
+
+    with console.progress() as bars:
+        tasks = {name: bars.add_task(name, total=steps) for name in dict.fromkeys(worlds)}
+
+        def show(world: str, rows: int, wanted: int) -> None:
+            bars.update(tasks[world], completed=rows, total=wanted)
+
+        summary = record_worlds(
+            worlds, steps, seed, workers or default_workers(), out, policy, subjects, shard_steps, progress=show
+        )
+    rows = sum(summary.rows.values())
+    speed = rows / summary.seconds if summary.seconds else 0.0
+    if as_json:
+        console.print_json(
+            {
+                "out": str(summary.out),
+                "rows": dict(summary.rows),
+                "shards": summary.shards,
+                "skipped": dict(summary.skipped),
+                "repaired": list(summary.repaired),
+                "seconds": round(summary.seconds, 3),
+                "frames_per_second": round(speed, 1),
+            }
+        )
+    else:
+        console.print_table(
+            "", ("world", "rows added", "note"), ((n, r, summary.skipped.get(n)) for n, r in summary.rows.items())
+        )
+        console.tell(f"{rows:,} rows in {summary.shards} shards, {speed:,.0f} frames/s -> {summary.out}")
+        for name in summary.repaired:
+            console.say(f"damaged shard: {name}")
+    if summary.skipped:
+        raise typer.Exit(1)
+
+
+def inspect(
+    dataset: DatasetPath,
+    filmstrips: Annotated[
+        Path | None, typer.Option(help="Folder for one picture (PNG) of each world.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is in a dataset: worlds, episodes, steps, actions, pictures.
+
+    Examples:
+      actionparty inspect datasets/party
+      actionparty inspect datasets/party --filmstrips outputs/party
+      actionparty inspect datasets/party --json
+    """
+    from actionparty.data.inspection import inspect as summarise
+
+    summary = summarise(dataset)
+    pictures = _draw_filmstrips(dataset, filmstrips, sorted({w.world.name for w in summary.worlds}))
+    if as_json:
+        worlds = [asdict(world) for world in summary.worlds]
+        totals = {"episodes": summary.episodes, "steps": summary.steps, "bytes_per_frame": summary.bytes_per_frame}
+        about = {"dataset": str(dataset), "package": summary.package, "damaged": summary.damaged}
+        console.print_json({**about, **totals, "worlds": worlds, "filmstrips": pictures})
+        return
+    columns = (
+        "world",
+        "subjects",
+        "episodes",
+        "steps",
+        "bytes/frame",
+        "collisions",
+        "rewarded",
+        "alive",
+        "returns",
+        "ended",
+    )
+    console.print_table("", columns, map(_world_row, summary.worlds))
+    for world in summary.worlds:
+        total = max(1, sum(world.actions.values()))
+        rows = [(name, n, n / total, "#" * round(40 * n / total)) for name, n in world.actions.items()]
+        console.print_table(f"{world.world.name}: actions", ("action", "taken", "share", ""), rows)
+    console.tell(f"{summary.episodes} episodes, {summary.steps:,} steps, {summary.bytes_per_frame:.1f} bytes a frame")
+    for path in pictures:
+        console.tell(f"filmstrip: {path}")
+
+
+def _world_row(summary: WorldSummary) -> tuple[object, ...]:
+    counts = (summary.world.subjects, summary.episodes, f"{summary.steps:,}", f"{summary.bytes_per_frame:.1f}")
+    return (
+        summary.world.name,
+        *counts,
+        summary.collisions,
+        summary.rewarded,
+        summary.alive,
+        summary.returns,
+        summary.ended,
+    )
+
+
+def _draw_filmstrips(dataset: Path, folder: Path | None, worlds: Iterable[str]) -> list[str]:
+    from actionparty.data.dataset import load_episodes
+    from actionparty.data.inspection import filmstrip, spread_steps
+
+    if folder is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for world in worlds:
+        episode = next(load_episodes(dataset, [world]))
+        filmstrip(episode, folder / f"{world}.png", spread_steps(len(episode), FILMSTRIP_FRAMES))
+        paths.append(str(folder / f"{world}.png"))
+    return paths
+
+
+def verify(dataset: DatasetPath, as_json: Json = False) -> None:
+    """Check every byte of a dataset; name whatever is damaged or missing.
+
+    Exit code 0 where all is as it was written, 1 where there is any damage.
+
+    Examples:
+      actionparty verify datasets/party
+      actionparty verify datasets/party --json
+    """
+    from actionparty.data.dataset import verify as find_problems
+
+    problems = find_problems(dataset)
+    if as_json:
+        console.print_json({"dataset": str(dataset), "ok": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            console.tell(f"damaged: {problem}")
+        console.tell(
+            f"{dataset}: {len(problems)} problems" if problems else f"{dataset}: every byte is as it was written"
+        )
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,132 @@
+"""The terminal: what commands print, and how a problem ends one. It knows nothing of worlds, data or models."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from actionparty.errors import ActionPartyError
+
+OUT = Console()
+"""Results; a program reads this one, so nothing else goes there."""
+ERR = Console(stderr=True)
+"""Progress, notes and errors."""
+PIPE_WIDTH = 240
+"""Columns of a table that goes to a file or a pipe."""
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def calm_threads() -> None:
+    """Let OpenMP threads sleep while they wait, unless the user chose otherwise; call it before torch is imported.
+
+    GNU OpenMP reads ``GOMP_SPINCOUNT`` once, when torch loads it. Threads that spin instead of sleeping made the same
+    step ten times slower on two cores that others used too.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def show_log() -> None:
+    """Send what the library logs (a skipped shard, a slow machine) to stderr."""
+    logger = logging.getLogger("actionparty")
+    logger.handlers = [RichHandler(console=ERR, show_time=False, show_path=False, keywords=[])]
+    logger.setLevel(logging.INFO)
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as one JSON document; a number that is not finite is a bug of whoever made it."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; the first column and columns without a heading are text, the others numbers on the right."""
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i and column else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(shown(value)) for value in row))
+    OUT.print(table, width=None if OUT.is_terminal else PIPE_WIDTH)
+
+
+def shown(value: object) -> str:
+    """Return a value as people read it: three decimals, yes or no, a dash for what is not there."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def tell(text: str) -> None:
+    """Print a line of a result on stdout, as it is."""
+    OUT.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print a note on stderr, as it is."""
+    ERR.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def progress() -> Progress:
+    """Return progress bars for a terminal, which vanish when they are done; use it as a context."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=ERR, transient=True, disable=not ERR.is_terminal)
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """Return what to tell the user about ``error`` and the exit code; None for a bug, which keeps its traceback."""
+    if isinstance(error, ActionPartyError):
+        return f"error: {error}", USER_ERROR
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; what was finished is kept. Give the same command again to go on.", INTERRUPTED
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "error: out of memory; lower the batch, the number of workers or the number of rollouts.", USER_ERROR
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return f"error: {_explain_os(error)}", USER_ERROR
+    return None
+
+
+def _explain_os(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}. What was finished is kept: make room, then give the same command again."
+    return f"{error.strerror or error}{where}"
+
+
+class Commands(TyperGroup):
+    """A group of commands that ends with one clear line and an exit code where a user can mend the problem."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; see ``explain`` for what its exceptions turn into."""
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            told = explain(error)
+            if told is None:
+                raise
+            text, code = told
+            head, mark, rest = text.partition("error: ")
+            line = Text.assemble((mark, "bold red"), rest) if mark and not head else Text(text)
+            ERR.print(line, soft_wrap=True, highlight=False)
+            raise typer.Exit(code) from error

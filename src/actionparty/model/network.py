@@ -1,0 +1,50 @@
+"""The whole network: observe, update, render and the heads, behind one module."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from actionparty.config import ModelConfig
+from actionparty.model.observe import Observe
+from actionparty.model.render import Render
+from actionparty.model.update import Update
+
+
+class Heads(nn.Module):
+    """Reward of each subject and end of the episode, read from the subject tokens after rendering."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.reward = nn.Linear(width, 2)
+        self.end = nn.Linear(width, 1)
+        nn.init.zeros_(self.reward.weight)
+        nn.init.zeros_(self.reward.bias)
+
+    def forward(self, subjects: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (B, N) logits that a reward is not zero, (B, N) its symlog value then, and (B, N) end logits."""
+        reward = self.reward(subjects).float()
+        return reward[..., 0], reward[..., 1], self.end(subjects)[..., 0].float()
+
+
+class Network(nn.Module):
+    """A multi-subject world model for any grid size and any number of subjects.
+
+    It is used in parts (``observe``, ``update``, ``render``, ``heads``): training and sampling call them in turn.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.observe = Observe(config)
+        self.update = Update(config)
+        self.render = Render(config)
+        self.heads = Heads(config.width)
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of learned numbers."""
+        return sum(p.numel() for p in self.parameters())
+
+    def world_index(self, name: str) -> int:
+        """Return the index of a world's embedding, 0 for a world that was not trained."""
+        return self.config.worlds.index(name) + 1 if name in self.config.worlds else 0

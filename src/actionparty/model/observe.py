@@ -1,0 +1,89 @@
+"""Observe: cells and subjects look at each other once per frame. Deterministic; everything later reads its features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from actionparty.config import ModelConfig
+from actionparty.model.layers import Block
+from actionparty.model.ops import Rotary, concat_rotary, grid_positions, place, rotary
+from actionparty.model.tokens import CellTokens, Subjects, SubjectTokens
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Features of one frame, made once and read by update and render."""
+
+    cells: Tensor
+    """(B, M, width)"""
+    subjects: Tensor
+    """(B, N, width)"""
+    position: Tensor
+    """(B, N, 2) where the subjects are now."""
+    presence: Tensor
+    """(B, N) 1 for living, real subjects."""
+    grid: tuple[int, int]
+    cell_table: Rotary
+    cell_mask: Tensor | None
+    """(B, M) bool, None where no cell is padding."""
+    subject_mask: Tensor | None
+    """(B, N) bool, None where no subject is padding."""
+
+
+def join_masks(first: Tensor | None, second: Tensor | None, shapes: tuple[tuple[int, int], tuple[int, int]]) -> Tensor | None:
+    """Concatenate two key masks along tokens; None where neither hides anything. ``shapes``: (B, T) of each."""
+    if first is None and second is None:
+        return None
+    device = (first if first is not None else second).device  # type: ignore[union-attr]
+    parts = [
+        torch.ones(shape, dtype=torch.bool, device=device) if mask is None else mask
+        for mask, shape in zip((first, second), shapes, strict=True)
+    ]
+    return torch.cat(parts, 1)
+
+
+class Observe(nn.Module):
+    """Cell tokens and subject state tokens in one sequence with full attention; RoPE puts each at its own place."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cell_tokens = CellTokens(config)
+        self.subject_tokens = SubjectTokens(config)
+        self.placement = nn.Linear(config.width, config.width)
+        self.world = nn.Embedding(len(config.worlds) + 1, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.head_width, timed=False) for _ in range(config.observe_layers)
+        )
+
+    def forward(
+        self, context: Tensor, subjects: Subjects, grid: tuple[int, int], world: Tensor, cell_mask: Tensor | None = None
+    ) -> Observed:
+        """Return the features of the frame after ``context``.
+
+        Args:
+            context: (B, K, M, 192) pixels in [-1, 1], oldest first; M = h * w.
+            subjects: their states, actions and identities.
+            grid: (h, w).
+            world: (B,) long, 1 + index into ``config.worlds``; 0 stands for an unknown world.
+            cell_mask: (B, M) False where a cell is only padding.
+        """
+        b, _, m, _ = context.shape
+        n = subjects.action.shape[1]
+        flavour = self.world(world)[:, None]
+        u = self.subject_tokens(subjects, grid) + flavour
+        v = self.cell_tokens(context) + flavour
+        if self.config.placement:
+            v = place(v, self.placement(u), subjects.now, subjects.presence, grid)
+        cell_table = rotary(grid_positions(*grid, device=context.device), self.config.head_width, self.config.rope_base)
+        table = concat_rotary(cell_table, rotary(subjects.now, self.config.head_width, self.config.rope_base))
+        mask = join_masks(cell_mask, subjects.mask, ((b, m), (b, n)))
+        x = torch.cat([v, u.to(v.dtype)], 1)
+        for block in self.blocks:
+            x = block(x, table, key_mask=mask)
+        return Observed(
+            x[:, :m], x[:, m:], subjects.now, subjects.presence, grid, cell_table, cell_mask, subjects.mask
+        )

@@ -1,0 +1,96 @@
+"""Pure tensor functions at the bottom of the model: rotary positions, attention, placement."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional
+
+CELL_CHANNELS = 192
+"""Numbers in one cell: 8 x 8 pixels x RGB."""
+
+Rotary = tuple[Tensor, Tensor]
+"""cos and sin, each (B or 1, T, head_width / 2)."""
+
+
+def rotary(position: Tensor, head_width: int, base: float) -> Rotary:
+    """Return the axial 2-D rotary table of ``position`` (..., T, 2): half of a head turns with x, half with y.
+
+    Source: RoFormer (arXiv 2104.09864), axial as in method.md section 5.
+    """
+    n = head_width // 4
+    frequency = base ** (-torch.arange(n, device=position.device, dtype=torch.float32) / n)
+    angle = (position.float()[..., None] * frequency).flatten(-2)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, table: Rotary) -> Tensor:
+    """Turn the channel pairs of ``x`` (B, heads, T, head_width) by ``table``."""
+    cos, sin = (part[:, None].to(x.dtype) for part in table)
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def concat_rotary(first: Rotary, second: Rotary) -> Rotary:
+    """Join two tables along the token axis, broadcasting their batches."""
+    batch = max(first[0].shape[0], second[0].shape[0])
+    return (
+        torch.cat([first[0].expand(batch, -1, -1), second[0].expand(batch, -1, -1)], 1),
+        torch.cat([first[1].expand(batch, -1, -1), second[1].expand(batch, -1, -1)], 1),
+    )
+
+
+def split_heads(x: Tensor, head_width: int) -> Tensor:
+    """(B, T, heads * head_width) -> (B, heads, T, head_width)."""
+    return rearrange(x, "b t (h c) -> b h t c", c=head_width)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+    """Return softmax attention of ``q`` over ``k``, ``v`` (B, heads, T, c) as (B, T, heads * c); False keys are unseen."""
+    mask = None if key_mask is None else key_mask[:, None, None, :]
+    plain = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    attention = plain_attention if plain else functional.scaled_dot_product_attention
+    return rearrange(attention(q, k, v, mask), "b h t c -> b t (h c)")
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention as two matrix products: for training in bfloat16 on a CPU 2 to 6 times faster than PyTorch's fused kernel."""
+    score = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    if mask is not None:
+        score = score.masked_fill(~mask, float("-inf"))
+    return score.softmax(-1) @ v
+
+
+def grid_positions(h: int, w: int, device: torch.device | None = None) -> Tensor:
+    """(1, h * w, 2) the (x, y) of each cell, row by row."""
+    y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
+    return torch.stack([x, y], -1).reshape(1, h * w, 2).float()
+
+
+def place(cells: Tensor, tokens: Tensor, position: Tensor, weight: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Add each token to the cells around its position with bilinear weights, times its ``weight`` (0: not placed).
+
+    Args:
+        cells: (B, h * w, d).
+        tokens: (B, N, d).
+        position: (B, N, 2) x, y in cells; what falls outside the grid is clamped to its border.
+        weight: (B, N).
+        grid: (h, w).
+    """
+    h, w = grid
+    limit = torch.tensor([w - 1, h - 1], device=position.device, dtype=torch.float32)
+    position = torch.minimum(position.float().clamp(min=0), limit)
+    low = position.floor()
+    part = position - low
+    corners = torch.tensor([(0, 0), (1, 0), (0, 1), (1, 1)], device=position.device, dtype=torch.float32)
+    share = _corner_shares(part, corners)
+    corner = torch.minimum(low[:, None] + corners[:, None], limit).long()
+    index = (corner[..., 1] * w + corner[..., 0]).flatten(1)
+    added = tokens[:, None] * (share * weight[:, None])[..., None].to(tokens.dtype)
+    return cells.scatter_add(1, index[..., None].expand(-1, -1, cells.shape[-1]), added.flatten(1, 2).to(cells.dtype))
+
+
+def _corner_shares(part: Tensor, corners: Tensor) -> Tensor:
+    """Bilinear weights (B, 4, N) of the four cells around a fractional position ``part`` (B, N, 2)."""
+    return torch.where(corners[:, None] > 0, part[:, None], 1 - part[:, None]).prod(-1)

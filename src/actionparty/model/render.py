@@ -1,0 +1,104 @@
+"""Render: decide which cells change, then denoise those cells only; all other cells are copied exactly.
+
+The *change gate* gives each cell's probability to change, after the subjects' next states are resolved. Rendering is
+conditional on the change: chance events are sampled by the gate, not blurred by the renderer. (Departs from method.md
+section 3, where all cells are rendered and the gate is a threshold: see docs/method.md.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from actionparty.config import ModelConfig
+from actionparty.model.layers import Block, TimeEmbedding
+from actionparty.model.observe import Observed, join_masks
+from actionparty.model.ops import CELL_CHANNELS, concat_rotary, place, rotary
+from actionparty.model.update import STATE_CHANNELS
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The frame's features once the next states are known."""
+
+    cells: Tensor
+    """(B, M, width) with every subject placed at its next cell."""
+    subjects: Tensor
+    """(B, N, width)"""
+    position: Tensor
+    """(B, N, 2) next positions."""
+    gate: Tensor
+    """(B, M) logits: does the cell change?"""
+
+
+@dataclass(frozen=True)
+class CellChoice:
+    """The cells of each frame that are rendered, padded to the same number C."""
+
+    index: Tensor
+    """(B, C) long into the M cells; padding may repeat any cell."""
+    mask: Tensor
+    """(B, C) bool, False for padding."""
+
+
+def gather_cells(x: Tensor, index: Tensor) -> Tensor:
+    """(B, M, d), (B, C) -> (B, C, d)."""
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+
+
+class Render(nn.Module):
+    """Change gate and pixel denoiser."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.next_state = nn.Linear(STATE_CHANNELS, width)
+        self.placement = nn.Linear(width, width)
+        self.gate = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1)
+        )
+        self.noisy = nn.Linear(CELL_CHANNELS, width)
+        self.time = TimeEmbedding(width)
+        self.blocks = nn.ModuleList(Block(width, config.head_width, timed=True) for _ in range(config.render_layers))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.out = nn.Linear(width, CELL_CHANNELS)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def resolve(self, observed: Observed, next_state: Tensor, position: Tensor, alive: Tensor) -> Resolved:
+        """Bring the resolved states (B, N, STATE_CHANNELS) at their next positions (B, N, 2) into the frame."""
+        u = observed.subjects + self.next_state(next_state.to(observed.subjects.dtype))
+        presence = alive.float() if observed.subject_mask is None else alive.float() * observed.subject_mask.float()
+        cells = observed.cells
+        if self.config.placement:
+            cells = place(cells, self.placement(u), position, presence, observed.grid)
+        return Resolved(cells, u, position, self.gate(cells)[..., 0].float())
+
+    def forward(
+        self, observed: Observed, resolved: Resolved, choice: CellChoice, last: Tensor, noisy: Tensor, time: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the predicted clean cells (B, C, 192) and the subjects' features (B, N, width).
+
+        Args:
+            observed: what Observe saw.
+            resolved: what ``resolve`` made of it.
+            choice: the cells to render.
+            last: (B, C, 192) those cells in the last frame.
+            noisy: (B, C, 192) their noisy next pixels.
+            time: (B,) flow time.
+        """
+        (b, c), n = choice.index.shape, resolved.subjects.shape[1]
+        x = gather_cells(resolved.cells, choice.index) + self.noisy(noisy.to(resolved.cells.dtype))
+        cell_table = tuple(gather_cells(t.expand(b, -1, -1), choice.index) for t in observed.cell_table)
+        subject_table = rotary(resolved.position, self.config.head_width, self.config.rope_base)
+        table = concat_rotary((cell_table[0], cell_table[1]), subject_table)
+        mask = join_masks(choice.mask, observed.subject_mask, ((b, c), (b, n)))
+        x = torch.cat([x, resolved.subjects.to(x.dtype)], 1)
+        embedded = self.time(time)
+        for block in self.blocks:
+            x = block(x, table, embedded, key_mask=mask)
+        x = self.norm(x)
+        return last + self.out(x[:, :c]).float(), x[:, c:]

@@ -1,0 +1,113 @@
+"""How cells and subjects become tokens. A subject token is made of what is its own: place, facing, picture, action, past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from actionparty.config import ModelConfig
+from actionparty.model.ops import CELL_CHANNELS
+from actionparty.vocabulary import CAPACITY
+
+FACING_COUNT = 4
+_STATE = 2 + FACING_COUNT + 2
+_PAST = 2 + FACING_COUNT + 2
+_ACTION_WIDTH = 16
+_AGE_SCALE = 5.0
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What is known of B x N subjects before a step. T rows of the past, oldest first; the last row is now."""
+
+    position: Tensor
+    """(B, T, N, 2) x, y in cells."""
+    facing: Tensor
+    """(B, T, N) long."""
+    alive: Tensor
+    """(B, T, N) bool."""
+    past_action: Tensor
+    """(B, T, N) long, index into the shared vocabulary of the action that led into each row; -1: none."""
+    action: Tensor
+    """(B, N) long, the action now chosen, index into the shared vocabulary."""
+    age: Tensor
+    """(B, N) steps since aliveness last changed."""
+    identity: Tensor
+    """(B, N, 192) picture of each subject in [-1, 1]."""
+    mask: Tensor | None = None
+    """(B, N) bool, False where a subject is only padding; None: all are real."""
+
+    def map(self, function: Any) -> Subjects:
+        """Apply ``function`` to every tensor."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: None if v is None else function(v) for k, v in values.items()})
+
+    @property
+    def now(self) -> Tensor:
+        """(B, N, 2) current positions."""
+        return self.position[:, -1]
+
+    @property
+    def presence(self) -> Tensor:
+        """(B, N) float: 1 for a living, real subject."""
+        alive = self.alive[:, -1].float()
+        return alive if self.mask is None else alive * self.mask.float()
+
+
+def facing_code(facing: Tensor) -> Tensor:
+    """(...) long -> (..., 4): +1 at the facing, -1 elsewhere."""
+    return functional.one_hot(facing, FACING_COUNT).float() * 2 - 1
+
+
+class CellTokens(nn.Module):
+    """One token per cell: the same cell of the last K frames, stacked."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed = nn.Linear(CELL_CHANNELS * config.context, config.width)
+
+    def forward(self, context: Tensor) -> Tensor:
+        """(B, K, M, 192) -> (B, M, width)."""
+        result: Tensor = self.embed(context.transpose(1, 2).flatten(2))
+        return result
+
+
+class SubjectTokens(nn.Module):
+    """One token per subject; an action enters the token of its own subject and nothing else."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.memory = config.memory
+        self.state = nn.Linear(_STATE + CELL_CHANNELS, config.width)
+        self.action = nn.Embedding(CAPACITY, config.width)
+        self.past_action = nn.Embedding(CAPACITY + 1, _ACTION_WIDTH)
+        self.past = nn.Linear(config.memory * (_PAST + _ACTION_WIDTH), config.width)
+
+    def forward(self, subjects: Subjects, grid: tuple[int, int]) -> Tensor:
+        """Return (B, N, width)."""
+        token: Tensor = self.state(torch.cat([self._now(subjects, grid), subjects.identity], -1))
+        return token + self.action(subjects.action) + self.past(self._past(subjects))
+
+    @staticmethod
+    def _now(subjects: Subjects, grid: tuple[int, int]) -> Tensor:
+        h, w = grid
+        size = torch.tensor([w, h], device=subjects.position.device, dtype=torch.float32)
+        place = (subjects.now.float() + 0.5) / size * 2 - 1
+        age = torch.log1p(subjects.age.float())[..., None] / _AGE_SCALE
+        alive = subjects.alive[:, -1, :, None].float() * 2 - 1
+        return torch.cat([place, facing_code(subjects.facing[:, -1]), alive, age], -1)
+
+    def _past(self, subjects: Subjects) -> Tensor:
+        """(B, N, memory * features), zeros where the past is shorter than the memory."""
+        t = min(self.memory, subjects.position.shape[1])
+        moved = (subjects.position[:, -t:] - subjects.now[:, None]).float().clamp(-4, 4) / 4
+        alive = subjects.alive[:, -t:, :, None].float() * 2 - 1
+        known = torch.ones_like(alive)
+        action = self.past_action(subjects.past_action[:, -t:] + 1)
+        past = torch.cat([moved, facing_code(subjects.facing[:, -t:]), alive, known, action], -1)
+        past = functional.pad(past, (0, 0, 0, 0, self.memory - t, 0))
+        return past.permute(0, 2, 1, 3).flatten(2)

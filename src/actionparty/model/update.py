@@ -1,0 +1,105 @@
+"""Update: the next states of all subjects are denoised together, reading the observed cells. N tokens only, so steps are cheap.
+
+A state is a vector of ``STATE_CHANNELS`` numbers near [-1, 1]: displacement (x, y) in cells, facing as a
++-1 code of 4, alive, and *jump* (the subject reappears or is moved beyond reach: then a pointer over all cells says where).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from actionparty.config import ModelConfig
+from actionparty.model.layers import Block, TimeEmbedding
+from actionparty.model.observe import Observed, join_masks
+from actionparty.model.ops import rotary
+from actionparty.model.tokens import FACING_COUNT, facing_code
+
+REACH = 3
+"""Cells that a subject can be displaced in one step without a jump."""
+STATE_CHANNELS = 2 + FACING_COUNT + 2
+
+
+@dataclass(frozen=True)
+class NextStates:
+    """Resolved states after a step, (B, N, ...)."""
+
+    displacement: Tensor
+    """(B, N, 2) float cells within +-REACH; zero for a jump."""
+    facing: Tensor
+    """(B, N) long."""
+    alive: Tensor
+    """(B, N) bool."""
+    jump: Tensor
+    """(B, N) bool."""
+
+
+def encode_states(states: NextStates) -> Tensor:
+    """Return ``states`` as (B, N, STATE_CHANNELS) float, the clean end of the flow."""
+    flags = torch.stack([states.alive, states.jump], -1).float() * 2 - 1
+    return torch.cat([states.displacement.float(), facing_code(states.facing), flags], -1)
+
+
+def decode_states(vector: Tensor, *, whole_cells: bool = True) -> NextStates:
+    """Read a denoised vector: round the displacement, take the likeliest facing, threshold the flags at 0."""
+    displacement = vector[..., :2].float().clamp(-REACH, REACH)
+    if whole_cells:
+        displacement = displacement.round()
+    facing = vector[..., 2 : 2 + FACING_COUNT].argmax(-1)
+    alive, jump = vector[..., -2] > 0, vector[..., -1] > 0
+    still = (jump | ~alive)[..., None]
+    return NextStates(torch.where(still, torch.zeros_like(displacement), displacement), facing, alive, jump & alive)
+
+
+class UpdateMemory:
+    """Keys of the observed cells for each block: computed once per frame, read by every denoising step."""
+
+    def __init__(self, keys: list[tuple[Tensor, Tensor]], table: tuple[Tensor, Tensor], mask: Tensor | None) -> None:
+        self.keys = keys
+        self.table = table
+        self.mask = mask
+
+
+class Update(nn.Module):
+    """Denoise the next states of all subjects jointly."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.noisy = nn.Linear(STATE_CHANNELS, config.width)
+        self.time = TimeEmbedding(config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.head_width, timed=True) for _ in range(config.update_layers)
+        )
+        self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
+        self.out = nn.Linear(config.width, STATE_CHANNELS)
+        self.pointer_query = nn.Linear(config.width, config.width, bias=False)
+        self.pointer_key = nn.Linear(config.width, config.width, bias=False)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def remember(self, observed: Observed) -> UpdateMemory:
+        """Compute what every denoising step of this frame shares."""
+        keys = [block.context_keys(observed.cells, observed.cell_table) for block in self.blocks]  # type: ignore[operator]
+        table = rotary(observed.position, self.config.head_width, self.config.rope_base)
+        b, n, _ = observed.subjects.shape
+        m = observed.cells.shape[1]
+        return UpdateMemory(keys, table, join_masks(observed.subject_mask, observed.cell_mask, ((b, n), (b, m))))
+
+    def forward(self, observed: Observed, memory: UpdateMemory, noisy: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predicted clean states (B, N, STATE_CHANNELS) and the subjects' features (B, N, width)."""
+        c = self.time(time)
+        u = observed.subjects + self.noisy(noisy.to(observed.subjects.dtype))
+        for block, keys in zip(self.blocks, memory.keys, strict=True):
+            u = block(u, memory.table, c, keys, memory.mask)
+        return self.out(self.norm(u)), u
+
+    def point(self, observed: Observed, features: Tensor) -> Tensor:
+        """Return logits (B, N, M) over the cells where a jumping subject appears."""
+        q, k = self.pointer_query(features), self.pointer_key(observed.cells)
+        logits = torch.einsum("bnd,bmd->bnm", q, k).float() / self.config.width**0.5
+        if observed.cell_mask is not None:
+            logits = logits.masked_fill(~observed.cell_mask[:, None], float("-inf"))
+        return logits

@@ -1,0 +1,360 @@
+"""Rollouts: a ring of K frames and a table of states, at constant cost per frame for ever.
+
+A rollout depends on its scene, its seed and its actions, never on what else is in its batch. Frames are fed back as the
+uint8 pixels that are shown, so what was saved is all there is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actionparty.config import RolloutConfig, from_json, to_json
+from actionparty.data.clips import alive_age, to_pixels, to_unit
+from actionparty.errors import CheckpointError, InvalidInputError
+from actionparty.model.network import Network
+from actionparty.model.ops import CELL_CHANNELS
+from actionparty.model.tokens import Subjects
+from actionparty.rollout.scenes import load_palette, load_scene, scene_paths
+from actionparty.training.checkpoint import find_checkpoint, load_network, save_tensors
+from actionparty.training.sampling import SampledStep, StepNoise, sample_step
+from actionparty.types import CELL, Bools, Floats, Frame, Ints, Observation, Scene, SubjectStates, WorldSpec
+from actionparty.vocabulary import action_ids
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RolloutStep:
+    """What a batch of B rollouts answers to one step."""
+
+    frames: NDArray[np.uint8]
+    """(B, H, W, 3)"""
+    states: SubjectStates
+    """(B, N, ...)"""
+    rewards: Floats
+    """(B, N)"""
+    ended: Bools
+    """(B,)"""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Everything that changes from step to step. T rows of the past, oldest first; B rollouts."""
+
+    context: Tensor
+    """(B, K, M, 192) uint8"""
+    position: Tensor
+    facing: Tensor
+    alive: Tensor
+    past_action: Tensor
+    age: Tensor
+    identity: Tensor
+    """(B, N, 192) uint8"""
+    noise: Tensor
+    """(B, S) uint8 state of each rollout's generator"""
+
+    def map(self, function: Any) -> _Table:
+        return _Table(**{name: function(value) for name, value in vars(self).items()})
+
+
+class BatchRollout:
+    """B rollouts of one world, stepped together."""
+
+    def __init__(
+        self,
+        network: Network,
+        settings: RolloutConfig | None = None,
+        palette: NDArray[np.uint8] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        """Sample from ``network``; ``palette`` (P, 192) are the tiles that ``settings.snap`` snaps to."""
+        self.device = device or torch.device("cpu")
+        self.network = network.to(self.device).eval()
+        self.settings = settings or RolloutConfig()
+        self.palette = None if palette is None else torch.from_numpy(palette.copy()).to(self.device)
+        if self.settings.snap and self.palette is None:
+            raise InvalidInputError("tile snapping needs the world's known tiles, but none were given.")
+        self._spec: WorldSpec | None = None
+        self._table: _Table | None = None
+
+    @property
+    def spec(self) -> WorldSpec:
+        """The world being generated; known after the first ``reset``."""
+        if self._spec is None:
+            raise InvalidInputError("this rollout has not started; call reset with scenes first.")
+        return self._spec
+
+    @property
+    def size(self) -> int:
+        """B, the number of rollouts."""
+        return len(self._started().context)
+
+    def _started(self) -> _Table:
+        if self._table is None:
+            raise InvalidInputError("this rollout has not started; call reset with scenes first.")
+        return self._table
+
+    def reset(self, scenes: Sequence[Scene], seeds: Sequence[int]) -> None:
+        """Start one rollout per scene, all of one world.
+
+        Raises:
+            InvalidInputError: no scene, scenes of different worlds, or not one seed per scene.
+        """
+        if not scenes or len(seeds) != len(scenes):
+            raise InvalidInputError(f"{len(scenes)} scenes and {len(seeds)} seeds; give one seed per scene, at least one.")
+        for scene in scenes:
+            if scene.world != scenes[0].world:
+                raise InvalidInputError(f"one batch, two worlds: {scenes[0].world} and {scene.world}.")
+        self._spec = scenes[0].world
+        rows = [self._first(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]
+        columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        self._table = _Table(**columns).map(lambda x: x.to(self.device))
+
+    def _first(self, scene: Scene, seed: int) -> dict[str, Tensor]:
+        config = self.network.config
+        ids = np.array(action_ids(scene.world.actions))
+        rows = np.maximum(np.arange(-config.memory, 0) + len(scene.actions), 0)
+        frames = np.maximum(np.arange(-config.context, 0) + len(scene.frames), 0)
+        known = np.arange(-config.memory, 0) + len(scene.actions) >= 0
+        actions = np.where((scene.actions >= 0)[rows] & known[:, None], ids[scene.actions[rows]], -1)
+        generator = torch.Generator()
+        generator.manual_seed(seed)
+        return {
+            "context": torch.from_numpy(np.stack([to_cells(scene.frames[f]) for f in frames])),
+            "position": torch.from_numpy(scene.states.position[rows].astype(np.float32)),
+            "facing": torch.from_numpy(scene.states.facing[rows].astype(np.int64)),
+            "alive": torch.from_numpy(scene.states.alive[rows].copy()),
+            "past_action": torch.from_numpy(actions.astype(np.int64)),
+            "age": torch.from_numpy(alive_age(scene.states.alive)[-1]),
+            "identity": torch.from_numpy(scene.identities.reshape(-1, CELL_CHANNELS).copy()),
+            "noise": generator.get_state(),
+        }
+
+    @torch.inference_mode()
+    def step(self, actions: Any) -> RolloutStep:
+        """Advance all rollouts by one step with ``actions`` (B, N), indices into ``spec.actions``.
+
+        Raises:
+            InvalidInputError: not one action per subject of each rollout, or an unknown action.
+        """
+        table, spec = self._started(), self.spec
+        array = np.asarray(actions)
+        if array.ndim != 2 or len(array) != len(table.context):
+            raise InvalidInputError(f"expected actions ({len(table.context)}, {spec.subjects}), got shape {array.shape}.")
+        chosen = np.stack([spec.check_actions(row) for row in array])
+        ids = torch.from_numpy(np.array(action_ids(spec.actions))[chosen]).to(self.device)
+        noise, state = self._draw(table, spec)
+        sampled = sample_step(
+            self.network,
+            to_unit(table.context),
+            self._subjects(table, ids),
+            spec.grid,
+            torch.full((len(array),), self.network.world_index(spec.name), device=self.device),
+            noise,
+            self.settings,
+        )
+        self._table = self._advance(table, sampled, ids, state)
+        return self._answer(sampled)
+
+    def _draw(self, table: _Table, spec: WorldSpec) -> tuple[StepNoise, Tensor]:
+        generators = []
+        for row in table.noise:
+            generator = torch.Generator()
+            generator.set_state(row.cpu())
+            generators.append(generator)
+        noise = StepNoise.draw(generators, spec.subjects, spec.grid[0] * spec.grid[1])
+        moved = StepNoise(*(value.to(self.device) for value in vars(noise).values()))
+        return moved, torch.stack([g.get_state() for g in generators])
+
+    @staticmethod
+    def _subjects(table: _Table, action: Tensor) -> Subjects:
+        return Subjects(
+            table.position,
+            table.facing,
+            table.alive,
+            table.past_action,
+            action,
+            table.age,
+            to_unit(table.identity),
+        )
+
+    def _advance(self, table: _Table, sampled: SampledStep, action: Tensor, noise: Tensor) -> _Table:
+        pixels = to_pixels(sampled.pixels)
+        if self.settings.snap:
+            pixels = self._snapped(pixels, sampled.changed)
+        steady = sampled.alive == table.alive[:, -1]
+        return replace(
+            table,
+            context=_push(table.context, pixels),
+            position=_push(table.position, sampled.position),
+            facing=_push(table.facing, sampled.facing),
+            alive=_push(table.alive, sampled.alive),
+            past_action=_push(table.past_action, action),
+            age=torch.where(steady, table.age + 1, torch.zeros_like(table.age)),
+            noise=noise,
+        )
+
+    def _snapped(self, pixels: Tensor, changed: Tensor) -> Tensor:
+        assert self.palette is not None
+        rows, cells = changed.nonzero(as_tuple=True)
+        nearest = torch.cdist(pixels[rows, cells].float(), self.palette.float()).argmin(1)
+        out = pixels.clone()
+        out[rows, cells] = self.palette[nearest]
+        return out
+
+    def _answer(self, sampled: SampledStep) -> RolloutStep:
+        table = self._started()
+        h, w = self.spec.grid
+        states = SubjectStates(
+            table.position[:, -1].cpu().numpy().copy(),
+            table.facing[:, -1].cpu().numpy().copy(),
+            table.alive[:, -1].cpu().numpy().copy(),
+        )
+        frames = from_cells(table.context[:, -1].cpu().numpy(), h, w)
+        return RolloutStep(frames, states, sampled.reward.cpu().numpy(), (sampled.end > 0.5).cpu().numpy())
+
+    def last(self) -> RolloutStep:
+        """Return the current frames and states again, without rewards."""
+        table = self._started()
+        b, n = table.age.shape
+        nothing = SampledStep(
+            table.context[:, -1],
+            table.position[:, -1],
+            table.facing[:, -1],
+            table.alive[:, -1],
+            torch.zeros(0),
+            torch.zeros(b, n),
+            torch.zeros(b),
+        )
+        return self._answer(nothing)
+
+    def fork(self, index: Sequence[int] | None = None, seeds: Sequence[int] | None = None) -> BatchRollout:
+        """Return an independent rollout that goes on from here; ``index`` picks rollouts (again and again if repeated).
+
+        Without new ``seeds`` a fork has the same future as its origin under the same actions.
+        """
+        table = self._started()
+        chosen = torch.tensor(list(range(self.size)) if index is None else list(index), device=self.device)
+        other = BatchRollout(self.network, self.settings, None, self.device)
+        other.palette = self.palette
+        other._spec = self._spec
+        other._table = table.map(lambda x: x[chosen].clone())
+        if seeds is not None:
+            states = [torch.Generator().manual_seed(seed).get_state() for seed in seeds]
+            other._table = replace(other._table, noise=torch.stack(states).to(self.device))
+        return other
+
+    def save(self, path: Path) -> None:
+        """Write the rollouts as they stand; ``restore`` goes on from there exactly."""
+        about = {
+            "format": FORMAT,
+            "world": self.spec.name,
+            "grid": list(self.spec.grid),
+            "actions": list(self.spec.actions),
+            "settings": to_json(self.settings),
+        }
+        tensors = {name: value.cpu().contiguous() for name, value in vars(self._started()).items()}
+        tensors["about"] = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
+        save_tensors(path, tensors)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a file that ``save`` wrote; ``CheckpointError`` where it is damaged or fits another model."""
+        from actionparty.training.checkpoint import load_tensors
+
+        tensors = load_tensors(path)
+        try:
+            about = json.loads(tensors.pop("about").numpy().tobytes())
+            table = _Table(**tensors).map(lambda x: x.to(self.device))
+            settings = from_json(RolloutConfig, about["settings"])
+            spec = WorldSpec(about["world"], table.identity.shape[1], tuple(about["grid"]), tuple(about["actions"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: not a saved rollout ({error}).") from error
+        config = self.network.config
+        if table.context.shape[1] != config.context or table.position.shape[1] != config.memory:
+            raise CheckpointError(f"{path}: was saved with a model of another context or memory length.")
+        self._table, self._spec, self.settings = table, spec, settings
+
+
+def _push(rows: Tensor, new: Tensor) -> Tensor:
+    """Drop the oldest of ``rows`` (B, T, ...) and append ``new`` (B, ...)."""
+    return torch.cat([rows[:, 1:], new[:, None].to(rows.dtype)], 1)
+
+
+def to_cells(frame: Frame) -> NDArray[np.uint8]:
+    """(H, W, 3) -> (M, 192), row by row."""
+    h, w = frame.shape[0] // CELL, frame.shape[1] // CELL
+    cells = frame.reshape(h, CELL, w, CELL, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(cells).reshape(h * w, CELL_CHANNELS)
+
+
+def from_cells(cells: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:
+    """(..., M, 192) -> (..., H, W, 3)."""
+    lead = cells.shape[:-2]
+    tiles = cells.reshape(*lead, h, w, CELL, CELL, 3)
+    return np.ascontiguousarray(np.swapaxes(tiles, -4, -3)).reshape(*lead, h * CELL, w * CELL, 3)
+
+
+class GeneratedWorld:
+    """One rollout behind the ``World`` protocol: what a real world answers, generated."""
+
+    def __init__(self, rollout: BatchRollout, scenes: Sequence[Scene]) -> None:
+        """Start from one of ``scenes`` at every ``reset`` that gives none."""
+        if not scenes:
+            raise InvalidInputError("a generated world needs at least one scene to start from.")
+        self._rollout = rollout
+        self._scenes = tuple(scenes)
+        self._spec = scenes[0].world
+
+    @property
+    def spec(self) -> WorldSpec:
+        """What this world is; a scene with more or fewer subjects changes it at ``reset``."""
+        return self._spec
+
+    @property
+    def rollout(self) -> BatchRollout:
+        """The rollout behind it, to save, restore or fork."""
+        return self._rollout
+
+    def reset(self, *, seed: int | None = None, scene: Scene | None = None) -> Observation:
+        """Start from ``scene``, or from the shipped scene that ``seed`` picks; chance follows ``seed``."""
+        chosen = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+        start = scene or self._scenes[chosen % len(self._scenes)]
+        self._rollout.reset([start], [chosen])
+        self._spec = start.world
+        return self._observe(self._rollout.last())
+
+    def step(self, actions: Any) -> Observation:
+        """Generate the next frame from one action per subject, (N,)."""
+        return self._observe(self._rollout.step(self.spec.check_actions(actions)[None]))
+
+    @staticmethod
+    def _observe(step: RolloutStep) -> Observation:
+        return Observation(step.frames[0], step.states[0], step.rewards[0], bool(step.ended[0]))
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def load_rollout(
+    checkpoint: str | Path, world: str, settings: RolloutConfig | None = None, device: torch.device | None = None
+) -> BatchRollout:
+    """Return a rollout of ``world`` from a checkpoint (a shipped name or a folder)."""
+    folder = find_checkpoint(checkpoint)
+    settings = settings or RolloutConfig()
+    palette = load_palette(folder, world) if settings.snap else None
+    return BatchRollout(load_network(folder), settings, palette, device)
+
+
+def generated_world(checkpoint: str | Path, world: str, settings: RolloutConfig | None = None) -> GeneratedWorld:
+    """Return ``world`` as generated by a checkpoint, starting from the scenes that ship with it."""
+    scenes = [load_scene(path) for path in scene_paths(find_checkpoint(checkpoint), world)]
+    return GeneratedWorld(load_rollout(checkpoint, world, settings), scenes)

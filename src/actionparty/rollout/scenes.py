@@ -1,0 +1,110 @@
+"""Scene files: starting points on disk, one compressed .npz each, without pickled objects. A checkpoint ships scenes of its worlds."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actionparty.errors import CheckpointError, InvalidInputError, unknown_name
+from actionparty.types import Scene, SubjectStates, WorldSpec
+
+FORMAT = 1
+SCENES = "scenes"
+LABELS = "labels"
+_FIELDS = ("frames", "position", "facing", "alive", "actions", "identities", "about")
+
+
+def save_scene(path: Path, scene: Scene) -> None:
+    """Write ``scene`` atomically."""
+    about = {
+        "format": FORMAT,
+        "world": scene.world.name,
+        "actions": list(scene.world.actions),
+        "grid": list(scene.world.grid),
+        "source": scene.source,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            frames=scene.frames,
+            position=scene.states.position.astype(np.float32),
+            facing=scene.states.facing.astype(np.int8),
+            alive=scene.states.alive,
+            actions=scene.actions.astype(np.int16),
+            identities=scene.identities,
+            about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+        )
+    temporary.replace(path)
+
+
+def load_scene(path: Path) -> Scene:
+    """Read a scene; ``InvalidInputError`` where the file is missing, damaged, of another version or not a scene."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values = {name: file[name] for name in _FIELDS}
+        about = json.loads(values["about"].tobytes())
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path}: no such scene file.") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"{path}: not a readable scene file ({error}).") from error
+    if about.get("format") != FORMAT:
+        raise InvalidInputError(f"{path}: scene format {about.get('format')!r}, but this version reads {FORMAT}.")
+    grid = about["grid"]
+    spec = WorldSpec(about["world"], len(values["identities"]), (grid[0], grid[1]), tuple(about["actions"]))
+    states = SubjectStates(values["position"], values["facing"].astype(np.int64), values["alive"])
+    return Scene(
+        spec, values["frames"], states, values["actions"].astype(np.int64), values["identities"], about["source"]
+    )
+
+
+def scene_worlds(checkpoint: Path) -> list[str]:
+    """Return the worlds of which ``checkpoint`` ships scenes."""
+    return sorted(folder.name for folder in (checkpoint / SCENES).glob("*") if any(folder.glob("*.npz")))
+
+
+def scene_paths(checkpoint: Path, world: str) -> list[Path]:
+    """Return the scene files of ``world`` beside a checkpoint, in order.
+
+    Raises:
+        UnknownNameError: the checkpoint has no scenes of that world; the nearest names are suggested.
+    """
+    paths = sorted((checkpoint / SCENES / world).glob("*.npz"))
+    if not paths:
+        raise unknown_name("world with scenes in this checkpoint", world, scene_worlds(checkpoint))
+    return paths
+
+
+def find_scene(checkpoint: Path, world: str, name: str) -> Path:
+    """Return the file of scene ``name`` of a world: its stem, its number, or a path to a scene file."""
+    path = Path(name)
+    if path.suffix == ".npz" and path.is_file():
+        return path
+    paths = scene_paths(checkpoint, world)
+    if name.isdigit() and int(name) < len(paths):
+        return paths[int(name)]
+    for known in paths:
+        if known.stem == name:
+            return known
+    raise unknown_name(f"scene of {world}", name, [p.stem for p in paths])
+
+
+def load_palette(checkpoint: Path, world: str) -> NDArray[np.uint8]:
+    """Return the (P, 192) known tiles of ``world``, for tile snapping.
+
+    Raises:
+        CheckpointError: the checkpoint does not have them.
+    """
+    path = checkpoint / LABELS / f"{world}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            tiles: NDArray[np.uint8] = file["tiles"].reshape(-1, 192)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: no known tiles of {world} to snap to ({error}); roll out without it.") from error
+    return tiles

@@ -1,0 +1,1 @@
+"""Training: flow matching of states and frames, the loop, checkpoints."""

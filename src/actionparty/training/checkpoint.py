@@ -1,0 +1,200 @@
+"""Checkpoints: safetensors and JSON, nothing pickled, written atomically.
+
+*Weights* (what ships): a folder with ``model.safetensors`` (bfloat16) and ``config.json``. *Training state* (what resumes):
+``state.safetensors`` with network, optimiser and average, and ``state.json`` with the progress.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from actionparty.config import ModelConfig, from_json, to_json
+from actionparty.errors import ActionPartyError, CheckpointError, unknown_name
+from actionparty.model.network import Network
+from actionparty.training.optim import MovingAverage
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+FORMAT = 1
+SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+"""Folder of the checkpoints that come with the package."""
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the checkpoints in the package."""
+    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Return the folder of a checkpoint: a shipped name, a folder with weights, or a run folder.
+
+    Raises:
+        CheckpointError: the path holds no checkpoint.
+        UnknownNameError: neither a path nor a shipped name.
+    """
+    if str(name) in shipped_names():
+        return SHIPPED / str(name)
+    path = Path(name)
+    if path.name == WEIGHTS:
+        path = path.parent
+    for folder in (path, path / "weights"):
+        if (folder / WEIGHTS).is_file():
+            return folder
+    if path.exists():
+        raise CheckpointError(
+            f"{path}: no {WEIGHTS} in it. Give a checkpoint folder, a run folder, or a shipped name "
+            f"({', '.join(shipped_names())})."
+        )
+    raise unknown_name("checkpoint", str(name), shipped_names())
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of a checkpoint's weights."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def save_weights(folder: Path, config: ModelConfig, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write ``weights`` as bfloat16 with their ``config`` and what is known ``about`` them, atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / WEIGHTS, {k: v.to(torch.bfloat16).contiguous() for k, v in weights.items()})
+    write_json(folder / CONFIG, {"format": FORMAT, "model": to_json(config), "about": about})
+
+
+def load_network(folder: Path) -> Network:
+    """Build the network of a checkpoint folder, in float32, ready to sample.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, of another format, or its tensors have other shapes.
+    """
+    about = read_json(folder / CONFIG)
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder / CONFIG}: format {about.get('format')!r}, but this version reads {FORMAT}. "
+            "Use the actionparty version that wrote it, or train again."
+        )
+    try:
+        config = from_json(ModelConfig, about["model"])
+    except (ActionPartyError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: not a model configuration ({error}).") from error
+    network = Network(config)
+    fill(network, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    return network.eval()
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Return what ``save_weights`` was told about the weights: worlds, frames seen, recipe."""
+    values: dict[str, Any] = read_json(folder / CONFIG).get("about", {})
+    return values
+
+
+def fill(network: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Copy ``tensors`` into ``network``; every name and shape must fit."""
+    wanted = network.state_dict()
+    missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    if missing or extra:
+        raise CheckpointError(f"{source}: does not fit this model; missing {missing[:3]}, unexpected {extra[:3]}.")
+    for name, value in tensors.items():
+        if value.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(value.shape)}, but the model needs {tuple(wanted[name].shape)}."
+            )
+    network.load_state_dict({k: v.to(wanted[k].dtype) for k, v in tensors.items()})
+
+
+def save_state(
+    folder: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage,
+    progress: dict[str, Any],
+) -> None:
+    """Write everything that an exact resume needs. The tensors' checksum in the JSON ties the two files together."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.weights.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"state-{progress['frames']}.safetensors"
+    save_tensors(folder / name, {k: v.contiguous() for k, v in tensors.items()})
+    write_json(folder / "state.json", {"format": FORMAT, "tensors": name, "progress": progress})
+    for old in folder.glob("state-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def load_state(
+    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage
+) -> dict[str, Any]:
+    """Restore what ``save_state`` wrote, in place; return the progress."""
+    values = read_json(folder / "state.json")
+    if values.get("format") != FORMAT:
+        raise CheckpointError(f"{folder / 'state.json'}: format {values.get('format')!r}, expected {FORMAT}.")
+    source = folder / str(values["tensors"])
+    tensors = load_tensors(source)
+    fill(network, _part(tensors, "network."), source)
+    average.weights = {k: v.clone() for k, v in _part(tensors, "average.").items()}
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _part(tensors, "optimizer.").items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    progress: dict[str, Any] = values["progress"]
+    return progress
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: could not be written ({error}). Is the disk full?") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; ``CheckpointError`` where it is missing, damaged or something else."""
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file.") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: could not be written ({error}). Is the disk full?") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; ``CheckpointError`` where it is missing or damaged."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}).") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: expected a JSON object.")
+    return values

@@ -1,0 +1,212 @@
+"""What is learned from a batch of clips: one loss and its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from actionparty.config import RolloutConfig, TrainConfig
+from actionparty.data.clips import Clips, WorldClips
+from actionparty.model.network import Network
+from actionparty.model.observe import Observed
+from actionparty.model.ops import CELL_CHANNELS
+from actionparty.model.render import gather_cells
+from actionparty.model.tokens import Subjects
+from actionparty.model.update import REACH, STATE_CHANNELS, NextStates, encode_states
+from actionparty.training.corruption import blend_cells, cell_index, corrupt_tiles
+from actionparty.training.flow import interpolate, loss_weight, sample_time
+from actionparty.training.sampling import StepNoise, choose_cells, sample_step, symlog
+
+_CHANGE = 0.06
+"""Largest channel difference (in [-1, 1]) up to which a cell counts as unchanged when contexts are the model's own."""
+_GATE_CELLS = 20.0
+"""The gate's loss is summed over cells and divided by this, about the number of cells that matter in a frame."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch as the network sees it."""
+
+    context: Tensor
+    """(B, K, M, 192)"""
+    target: Tensor
+    """(B, M, 192)"""
+    changed: Tensor
+    """(B, M) cells of the target that differ from the last context frame"""
+    subjects: Subjects
+    states: NextStates
+    position: Tensor
+    """(B, N, 2) true next positions"""
+
+
+def true_states(clips: Clips) -> NextStates:
+    """The recorded next states as the flow's clean data."""
+    moved = clips.next_position - clips.position[:, -1]
+    far = moved.abs().amax(-1) > REACH
+    jump = clips.next_alive & (~clips.alive[:, -1] | far)
+    still = (jump | ~clips.next_alive)[..., None]
+    return NextStates(torch.where(still, torch.zeros_like(moved), moved), clips.next_facing, clips.next_alive, jump)
+
+
+def subjects_of(clips: Clips, tiles: Tensor) -> Subjects:
+    """The subjects of ``clips``; ``tiles`` (P, 192) is the world's tile table."""
+    return Subjects(
+        clips.position, clips.facing, clips.alive, clips.past_action, clips.action, clips.age, tiles[clips.identity]
+    )
+
+
+class Objective:
+    """Turns clips into a loss; holds the settings, not the network."""
+
+    def __init__(self, config: TrainConfig, rollout: RolloutConfig | None = None) -> None:
+        self.config = config
+        self.rollout = rollout or RolloutConfig(update_steps=1, render_steps=1)
+
+    def __call__(
+        self, network: Network, world: WorldClips, clips: Clips, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of ``network`` on ``clips`` and its parts, detached."""
+        index = self._world_index(network, world, len(clips.rows), generator)
+        inputs = self.inputs(network, world, clips, index, generator)
+        observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
+        parts = self._state_losses(network, observed, inputs, generator)
+        parts |= self._frame_losses(network, observed, inputs, clips, generator)
+        c = self.config
+        weights = {
+            "state": c.state_weight,
+            "jump": c.jump_weight,
+            "gate": c.gate_weight,
+            "frame": c.frame_weight,
+            "reward": c.reward_weight,
+        }
+        loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+        return loss, {name: value.detach() for name, value in parts.items()} | {"loss": loss.detach()}
+
+    def _world_index(self, network: Network, world: WorldClips, batch: int, generator: torch.Generator) -> Tensor:
+        index = torch.full((batch,), network.world_index(world.spec.name), device=generator.device)
+        drop = torch.rand(batch, generator=generator, device=generator.device) < self.config.world_dropout
+        return torch.where(drop, torch.zeros_like(index), index)
+
+    def inputs(
+        self, network: Network, world: WorldClips, clips: Clips, index: Tensor, generator: torch.Generator
+    ) -> Inputs:
+        """Corrupt the contexts, or replace their last frame by the model's own output, and mark what must change."""
+        c = self.config
+        tiles = corrupt_tiles(world, clips, c.corrupt, generator)
+        context = world.tiles[tiles]
+        blended = blend_cells(context, c.corrupt, generator)
+        changed = (tiles[:, -1] != clips.target) | blended
+        unroll = torch.rand((), generator=generator, device=generator.device) < c.unroll
+        if bool(unroll):
+            context = self._unrolled(network, world, clips, index, context, generator)
+            changed = (context[:, -1] - world.tiles[clips.target]).abs().amax(-1) > _CHANGE
+        elif c.context_noise:
+            device = generator.device
+            noisy = torch.rand((len(context), 1, 1, 1), generator=generator, device=device) * c.context_noise
+            noisy = noisy * (torch.rand(noisy.shape, generator=generator, device=device) < 0.5)
+            context = context + noisy * torch.randn(context.shape, generator=generator, device=device)
+        return Inputs(
+            context,
+            world.tiles[clips.target],
+            changed,
+            subjects_of(clips, world.tiles),
+            true_states(clips),
+            clips.next_position,
+        )
+
+    @torch.no_grad()
+    def _unrolled(
+        self,
+        network: Network,
+        world: WorldClips,
+        clips: Clips,
+        index: Tensor,
+        context: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Generate the last context frame from the clip one step earlier; the recorded states stay the authority."""
+        k, memory = context.shape[1], clips.position.shape[1]
+        before = world.at(clips.rows, k, memory, back=1)
+        earlier = before.rows < clips.rows
+        b, m = clips.target.shape
+        noise = _batch_noise(b, clips.action.shape[1], m, generator)
+        own = sample_step(
+            network,
+            world.tiles[before.context],
+            subjects_of(before, world.tiles),
+            world.spec.grid,
+            index,
+            noise,
+            self.rollout,
+        ).pixels
+        last = torch.where(earlier[:, None, None], own, context[:, -1])
+        return torch.cat([context[:, :-1], last[:, None].to(context.dtype)], 1)
+
+    def _state_losses(
+        self, network: Network, observed: Observed, inputs: Inputs, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        states = inputs.states
+        clean = encode_states(states)
+        b = len(clean)
+        time = sample_time(b, generator, zero_share=0.3, mean=-0.4, std=1.2)
+        noise = torch.randn(clean.shape, generator=generator, device=generator.device)
+        memory = network.update.remember(observed)
+        predicted, features = network.update(observed, memory, interpolate(clean, noise, time), time)
+        error = (predicted.float() - clean) ** 2 * _relevant(states)
+        losses = {"state": (error.mean((1, 2)) * loss_weight(time)).mean()}
+        if bool(states.jump.any()):
+            logits = network.update.point(observed, features)[states.jump]
+            landing = cell_index(inputs.position, observed.grid)[states.jump]
+            losses["jump"] = functional.cross_entropy(logits, landing, reduction="sum") / b
+        return losses
+
+    def _frame_losses(
+        self, network: Network, observed: Observed, inputs: Inputs, clips: Clips, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        states = inputs.states
+        resolved = network.render.resolve(observed, encode_states(states), inputs.position, states.alive)
+        gate = functional.binary_cross_entropy_with_logits(resolved.gate, inputs.changed.float(), reduction="none")
+        lots = torch.rand(inputs.changed.shape, generator=generator, device=generator.device)
+        choice = choose_cells(inputs.changed, self.config.render_cells, lots)
+        clean, last = gather_cells(inputs.target, choice.index), gather_cells(inputs.context[:, -1], choice.index)
+        time = sample_time(len(clean), generator, zero_share=0.35, mean=-0.6, std=1.0)
+        noise = torch.randn(clean.shape, generator=generator, device=generator.device)
+        predicted, features = network.render(
+            observed, resolved, choice, last, interpolate(clean, noise, time), time
+        )
+        error = ((predicted - clean) ** 2).mean(-1) * loss_weight(time)[:, None] * choice.mask
+        return {
+            "gate": gate.sum(1).mean() / _GATE_CELLS,
+            "frame": error.sum() / choice.mask.sum().clamp(min=1),
+            "reward": _head_loss(network, features, clips),
+        }
+
+
+def _relevant(states: NextStates) -> Tensor:
+    """(B, N, STATE_CHANNELS) 1 where a channel of the next state means something."""
+    alive = states.alive.float()
+    moves = alive * (~states.jump).float()
+    ones = torch.ones_like(alive)
+    channels = [moves] * 2 + [alive] * (STATE_CHANNELS - 4) + [ones, alive]
+    return torch.stack(channels, -1)
+
+
+def _head_loss(network: Network, features: Tensor, clips: Clips) -> Tensor:
+    happens, value, end = network.heads(features)
+    some = clips.reward != 0
+    loss = functional.binary_cross_entropy_with_logits(happens, some.float())
+    loss = loss + ((value - symlog(clips.reward)) ** 2 * some).sum() / some.sum().clamp(min=1)
+    return loss + functional.binary_cross_entropy_with_logits(end.mean(1), clips.ended.float())
+
+
+def _batch_noise(batch: int, subjects: int, cells: int, generator: torch.Generator) -> StepNoise:
+    device = generator.device
+    return StepNoise(
+        torch.randn((batch, subjects, STATE_CHANNELS), generator=generator, device=device),
+        torch.rand((batch, subjects, 2), generator=generator, device=device),
+        torch.rand((batch, cells), generator=generator, device=device),
+        torch.randn((batch, cells, CELL_CHANNELS), generator=generator, device=device),
+    )

@@ -1,0 +1,196 @@
+"""One sampled step of a generated world: the network's parts in order, with all noise given as an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from actionparty.config import RolloutConfig
+from actionparty.model.network import Network
+from actionparty.model.observe import Observed
+from actionparty.model.ops import CELL_CHANNELS
+from actionparty.model.render import CellChoice, Resolved, gather_cells
+from actionparty.model.tokens import Subjects
+from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, encode_states
+from actionparty.training.corruption import cell_index
+from actionparty.training.flow import denoise
+
+
+@dataclass(frozen=True)
+class StepNoise:
+    """Everything random in one step."""
+
+    states: Tensor
+    """(B, N, STATE_CHANNELS) normal"""
+    lots: Tensor
+    """(B, N, 2) uniform: where a jump lands, who wins a contested cell"""
+    gate: Tensor
+    """(B, M) uniform"""
+    pixels: Tensor
+    """(B, M, 192) normal"""
+
+    @staticmethod
+    def draw(generators: list[torch.Generator], subjects: int, cells: int) -> StepNoise:
+        """Draw one step for each of B ``generators``: a rollout's noise never depends on its batch."""
+        shapes = ((subjects, STATE_CHANNELS), (cells, CELL_CHANNELS)), ((subjects, 2), (cells,))
+        normal = [[torch.randn(s, generator=g, device=g.device) for s in shapes[0]] for g in generators]
+        uniform = [[torch.rand(s, generator=g, device=g.device) for s in shapes[1]] for g in generators]
+        states, pixels = (torch.stack(column) for column in zip(*normal, strict=True))
+        lots, gate = (torch.stack(column) for column in zip(*uniform, strict=True))
+        return StepNoise(states, lots, gate, pixels)
+
+
+@dataclass(frozen=True)
+class SampledStep:
+    """What a step gives, B rollouts at once."""
+
+    pixels: Tensor
+    """(B, M, 192) the next frame in [-1, 1]"""
+    position: Tensor
+    """(B, N, 2)"""
+    facing: Tensor
+    alive: Tensor
+    changed: Tensor
+    """(B, M) the cells that were rendered; all others are exact copies"""
+    reward: Tensor
+    """(B, N)"""
+    end: Tensor
+    """(B,) probability that the episode ends here"""
+
+
+def sample_step(
+    network: Network,
+    context: Tensor,
+    subjects: Subjects,
+    grid: tuple[int, int],
+    world: Tensor,
+    noise: StepNoise,
+    settings: RolloutConfig,
+) -> SampledStep:
+    """Generate the next frame and states. ``context`` is (B, K, M, 192) in [-1, 1]; see ``Observe.forward``."""
+    observed = network.observe(context, subjects, grid, world)
+    states, position = _resolve_states(network, observed, subjects, noise, settings)
+    resolved = network.render.resolve(observed, encode_states(states), position, states.alive)
+    changed = _open_gate(resolved, subjects, states, noise, settings, grid)
+    choice = choose_cells(changed)
+    last = context[:, -1]
+    chosen_last, chosen_noise = gather_cells(last, choice.index), gather_cells(noise.pixels, choice.index)
+    features = observed.subjects
+
+    def predict(noisy: Tensor, time: Tensor) -> Tensor:
+        nonlocal features
+        clean, features = network.render(observed, resolved, choice, chosen_last, noisy, time)
+        return clean
+
+    clean = denoise(predict, chosen_noise, settings.render_steps).clamp(-1, 1)
+    pixels = last.clone()
+    rows, slots = choice.mask.nonzero(as_tuple=True)
+    pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
+    happens, value, end = network.heads(features)
+    reward = torch.where(happens > 0, symexp(value), torch.zeros_like(value))
+    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, torch.sigmoid(end.mean(1)))
+
+
+def _resolve_states(
+    network: Network, observed: Observed, subjects: Subjects, noise: StepNoise, settings: RolloutConfig
+) -> tuple[NextStates, Tensor]:
+    """Denoise the next states of all subjects together; return them and their positions (B, N, 2)."""
+    memory = network.update.remember(observed)
+    features = observed.subjects
+
+    def predict(noisy: Tensor, time: Tensor) -> Tensor:
+        nonlocal features
+        clean, features = network.update(observed, memory, noisy, time)
+        return clean
+
+    states = decode_states(denoise(predict, noise.states, settings.update_steps))
+    h, w = observed.grid
+    limit = torch.tensor([w - 1, h - 1], device=noise.states.device, dtype=torch.float32)
+    position = torch.minimum((subjects.now + states.displacement).clamp(min=0), limit)
+    if bool(states.jump.any()):
+        landing = _land(network.update.point(observed, features), noise.lots[..., 0], w)
+        position = torch.where(states.jump[..., None], landing, position)
+    if settings.exclusive:
+        position, alive = settle(position, subjects.now, states.alive, subjects.alive[:, -1], noise.lots[..., 1], w)
+        moved = torch.where(states.jump[..., None], torch.zeros_like(position), position - subjects.now)
+        moved = torch.where(alive[..., None], moved, torch.zeros_like(moved))
+        states = NextStates(moved, states.facing, alive, states.jump & alive)
+    return states, position
+
+
+def _land(logits: Tensor, lots: Tensor, w: int) -> Tensor:
+    """Draw a cell from ``logits`` (B, N, M) by inverse transform of uniform ``lots`` (B, N); (B, N, 2)."""
+    cumulative = logits.softmax(-1).cumsum(-1)
+    cell = (cumulative < (lots * cumulative[..., -1])[..., None]).sum(-1).clamp(max=logits.shape[-1] - 1)
+    return torch.stack([cell % w, cell // w], -1).float()
+
+
+def settle(
+    position: Tensor, now: Tensor, alive: Tensor, was_alive: Tensor, lots: Tensor, w: int
+) -> tuple[Tensor, Tensor]:
+    """Let no two living subjects share a cell: who stayed keeps it, else the largest of ``lots`` (B, N) does.
+
+    A loser stays where it was (B, N, 2); one that wanted to come back to life there waits. Returns positions and alive.
+    Each pass can only send subjects back, so it ends after at most N passes.
+    """
+    home = now.round()
+    for _ in range(position.shape[1]):
+        cell = position.round()
+        index = cell[..., 1] * w + cell[..., 0]
+        same = (index[:, :, None] == index[:, None, :]) & alive[:, :, None] & alive[:, None, :]
+        stayed = ((cell == home).all(-1) & was_alive).float()
+        strength = lots + 2 * stayed
+        loses = (same & (strength[:, None, :] > strength[:, :, None])).any(-1) & (stayed == 0)
+        if not bool(loses.any()):
+            break
+        position = torch.where(loses[..., None], now, position)
+        alive = alive & ~(loses & ~was_alive)
+    return position, alive
+
+
+def _open_gate(
+    resolved: Resolved,
+    subjects: Subjects,
+    states: NextStates,
+    noise: StepNoise,
+    settings: RolloutConfig,
+    grid: tuple[int, int],
+) -> Tensor:
+    """Decide which cells (B, M) change: by the gate, and wherever the state of a subject changed."""
+    odds = torch.sigmoid(resolved.gate)
+    certain = odds > settings.gate_ceiling
+    changed = certain | ((odds > settings.gate_floor) & (noise.gate < odds))
+    was = subjects.alive[:, -1]
+    different = (states.alive != was) | (resolved.position.round() != subjects.now.round()).any(-1)
+    different = different | ((states.facing != subjects.facing[:, -1]) & states.alive)
+    for position, present in ((subjects.now, was), (resolved.position, states.alive)):
+        marks = torch.zeros_like(odds).scatter_add(1, cell_index(position, grid), (different & present).float())
+        changed = changed | (marks > 0)
+    return changed
+
+
+def choose_cells(changed: Tensor, limit: int | None = None, lots: Tensor | None = None) -> CellChoice:
+    """Gather the True cells of ``changed`` (B, M) into slots, padded to the largest count in the batch (at least 1).
+
+    With a ``limit``, frames with more keep those with the largest ``lots`` (B, M).
+    """
+    order = changed.float() if lots is None else changed.float() * (1 + lots)
+    size = max(1, int(changed.sum(1).max()))
+    if limit is not None:
+        size = min(size, limit)
+    value, index = order.topk(size, 1)
+    return CellChoice(index, value > 0)
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|): rewards of very different size side by side (arXiv 2301.04104)."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """Inverse of ``symlog``."""
+    return x.sign() * x.abs().expm1()
+
+

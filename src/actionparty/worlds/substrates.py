@@ -1,0 +1,65 @@
+"""What the 49 substrates of dm-meltingpot 2.4.1 are, as a table, so that they can be listed without the simulator."""
+
+from __future__ import annotations
+
+SUBSTRATES: dict[str, tuple[int, int, int, str]] = {
+    "allelopathic_harvest__open": (16, 30, 29, "fire_zap fire_1 fire_2 fire_3"),
+    "bach_or_stravinsky_in_the_matrix__arena": (8, 24, 25, "interact"),
+    "bach_or_stravinsky_in_the_matrix__repeated": (2, 15, 23, "interact"),
+    "boat_race__eight_races": (6, 38, 26, "row flail"),
+    "chemistry__three_metabolic_cycles": (8, 14, 25, "io_action"),
+    "chemistry__three_metabolic_cycles_with_plentiful_distractors": (8, 14, 25, "io_action"),
+    "chemistry__two_metabolic_cycles": (8, 14, 25, "io_action"),
+    "chemistry__two_metabolic_cycles_with_distractors": (8, 14, 25, "io_action"),
+    "chicken_in_the_matrix__arena": (8, 24, 25, "interact"),
+    "chicken_in_the_matrix__repeated": (2, 15, 23, "interact"),
+    "clean_up": (7, 21, 30, "fire_zap fire_clean"),
+    "coins": (2, 17, 17, ""),
+    "collaborative_cooking__asymmetric": (2, 5, 9, "interact"),
+    "collaborative_cooking__circuit": (2, 5, 9, "interact"),
+    "collaborative_cooking__cramped": (2, 5, 9, "interact"),
+    "collaborative_cooking__crowded": (9, 9, 13, "interact"),
+    "collaborative_cooking__figure_eight": (6, 9, 16, "interact"),
+    "collaborative_cooking__forced": (2, 5, 9, "interact"),
+    "collaborative_cooking__ring": (2, 5, 9, "interact"),
+    "commons_harvest__closed": (7, 18, 24, "fire_zap"),
+    "commons_harvest__open": (7, 18, 24, "fire_zap"),
+    "commons_harvest__partnership": (7, 18, 24, "fire_zap"),
+    "coop_mining": (6, 27, 27, "mine"),
+    "daycare": (2, 13, 20, "eat grasp"),
+    "externality_mushrooms__dense": (5, 14, 23, "fire_zap"),
+    "factory_commons__either_or": (3, 16, 23, "pickup grasp hold push pull"),
+    "fruit_market__concentric_rivers": (
+        16,
+        31,
+        31,
+        "eat_apple eat_banana hold push pull offer_cancel "
+        "offer_apple_3_for_banana_1 offer_apple_3_for_banana_2 offer_apple_2_for_banana_1 "
+        "offer_apple_2_for_banana_2 offer_apple_1_for_banana_1 offer_apple_1_for_banana_2 "
+        "offer_banana_3_for_apple_1 offer_banana_2_for_apple_1 offer_banana_1_for_apple_1 "
+        "offer_banana_3_for_apple_2 offer_banana_2_for_apple_2 offer_banana_1_for_apple_2",
+    ),
+    "gift_refinements": (6, 27, 27, "refine_and_gift consume_tokens"),
+    "hidden_agenda": (5, 22, 33, "tag vote_1 vote_2 vote_3 vote_4 vote_5 vote_6"),
+    "paintball__capture_the_flag": (8, 23, 23, "fire_zap fire_zap_2"),
+    "paintball__king_of_the_hill": (8, 23, 23, "fire_zap fire_zap_2"),
+    "predator_prey__alley_hunt": (13, 23, 26, "interact"),
+    "predator_prey__open": (13, 19, 23, "interact"),
+    "predator_prey__orchard": (13, 19, 23, "interact"),
+    "predator_prey__random_forest": (13, 19, 23, "interact"),
+    "prisoners_dilemma_in_the_matrix__arena": (8, 24, 25, "interact"),
+    "prisoners_dilemma_in_the_matrix__repeated": (2, 15, 23, "interact"),
+    "pure_coordination_in_the_matrix__arena": (8, 24, 25, "interact"),
+    "pure_coordination_in_the_matrix__repeated": (2, 15, 23, "interact"),
+    "rationalizable_coordination_in_the_matrix__arena": (8, 24, 25, "interact"),
+    "rationalizable_coordination_in_the_matrix__repeated": (2, 15, 23, "interact"),
+    "running_with_scissors_in_the_matrix__arena": (8, 24, 25, "interact"),
+    "running_with_scissors_in_the_matrix__one_shot": (2, 15, 23, "interact"),
+    "running_with_scissors_in_the_matrix__repeated": (2, 15, 23, "interact"),
+    "stag_hunt_in_the_matrix__arena": (8, 24, 25, "interact"),
+    "stag_hunt_in_the_matrix__repeated": (2, 15, 23, "interact"),
+    "territory__inside_out": (5, 23, 23, "fire_zap fire_claim"),
+    "territory__open": (9, 23, 39, "fire_zap fire_claim"),
+    "territory__rooms": (9, 21, 21, "fire_zap fire_claim"),
+}
+"""By name: subjects by default, height and width of the frame in cells, and the actions other than moves."""
