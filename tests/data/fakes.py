@@ -31,7 +31,11 @@ ACTIONS = ("noop", "forward", "turn_right")
 class FakeWorld:
     """Subjects drift over random tiles; everything follows from the seed."""
 
-    def __init__(self, name: str, subjects: int = 2, grid: tuple[int, int] = (3, 4), length: int = 10**9) -> None:
+    def __init__(
+        self, name: str, subjects: int = 2, grid: tuple[int, int] = (3, 4), length: int = 10**9, mortal: bool = True
+    ) -> None:
+        self.resets = 0
+        self._mortal = mortal
         self._spec = WorldSpec(name, subjects, grid, ACTIONS)
         self._length = length
         self._steps = 0
@@ -46,6 +50,7 @@ class FakeWorld:
     def reset(self, *, seed: int | None = None, scene: Scene | None = None) -> Observation:
         self._rng = np.random.default_rng(seed)
         self._steps = 0
+        self.resets += 1
         self._grid = self._rng.integers(0, 5, self._spec.grid)
         return self._observe(np.zeros(self._spec.subjects, np.float32))
 
@@ -65,7 +70,7 @@ class FakeWorld:
         n = self._spec.subjects
         h, w = self._spec.grid
         position = np.stack([self._rng.integers(0, w, n), self._rng.integers(0, h, n)], -1).astype(np.float32)
-        alive: Bools = self._rng.random(n) < 0.9
+        alive: Bools = self._rng.random(n) < (0.9 if self._mortal else 2)
         states = SubjectStates(position, self._rng.integers(0, 4, n), alive)
         return Observation(self.frame(), states, rewards, self._steps >= self._length)
 
@@ -76,6 +81,13 @@ class NoisyWorld(FakeWorld):
     def frame(self) -> Frame:
         h, w = self._spec.grid
         return self._rng.integers(0, 256, (h * CELL, w * CELL, 3), dtype=np.uint8)
+
+
+class WideWorld(FakeWorld):
+    """Shows more cells than it says."""
+
+    def frame(self) -> Frame:
+        return np.pad(super().frame(), ((0, 0), (0, CELL), (0, 0)))
 
 
 class SlowWorld(FakeWorld):
@@ -125,7 +137,14 @@ def make_world(name: str, subjects: int | None) -> World:
         raise RuntimeError("no such level")
     if name == "unknown":
         raise unknown_name("world", name, ("known",))
-    kinds = {"noisy": NoisyWorld, "slow": SlowWorld, "dear": DearWorld, "deadly": DeadlyWorld, "full": FullWorld}
+    kinds = {
+        "noisy": NoisyWorld,
+        "slow": SlowWorld,
+        "dear": DearWorld,
+        "deadly": DeadlyWorld,
+        "full": FullWorld,
+        "wide": WideWorld,
+    }
     length = int(name.removeprefix("short")) if name.startswith("short") else 10**9
     return kinds.get(name, FakeWorld)(name, subjects or 2, length=length)
 

@@ -97,7 +97,9 @@ def test_frames_need_not_be_contiguous() -> None:
     assert np.array_equal(decode(coded.tiles, coded.grid), flipped)
 
 
-@pytest.mark.parametrize("bad", [np.zeros((16, 16, 3), np.float32), np.zeros((16, 16, 4), np.uint8), np.zeros((16, 16), np.uint8)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((16, 16, 3), np.float32), np.zeros((16, 16, 4), np.uint8), np.zeros((16, 16), np.uint8)]
+)
 def test_what_is_no_frame_is_refused(bad: NDArray[np.generic]) -> None:
     with pytest.raises(InvalidInputError, match="frame"):
         FrameEncoder().add(bad)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from actionparty.data.files import exclusive, make_folder
 from actionparty.data.worker import Done, Failed, MakePolicy, MakeWorld, Message, Report, Task, work
 from actionparty.errors import InvalidInputError
 from actionparty.types import MAX_SUBJECTS
+from actionparty.worlds import catalogue, policies
 
 FIRST_EVALUATION_SEED = 1_000_000
 """Seed labels from here on are never trained on."""
@@ -60,14 +61,13 @@ def record(
     subjects: int | None = None,
     shard_steps: int = 1000,
     progress: Progress | None = None,
-    make_world: MakeWorld | None = None,
-    make_policy: MakePolicy | None = None,
+    make_world: MakeWorld = catalogue.make_world,
+    make_policy: MakePolicy = policies.policy,
 ) -> RecordingSummary:
     """Record until the dataset ``out`` holds ``steps`` rows of each of ``worlds``, with seed labels from ``seed`` on.
 
     Only what is missing is recorded; nothing that is whole is ever replaced. ``make_world`` and ``make_policy`` must be
-    importable functions (default: the catalogue's); like every call that starts processes, call this under
-    ``if __name__ == "__main__"``.
+    importable functions; like every call that starts processes, call this under ``if __name__ == "__main__"``.
 
     Raises:
         InvalidInputError: a number out of range.
@@ -78,6 +78,10 @@ def record(
     """
     began = time.monotonic()
     _check(steps, seed, workers, subjects, shard_steps)
+    make_policy(policy)  # an unknown policy or world shall not leave an empty dataset behind
+    if make_world is catalogue.make_world:
+        for world in worlds:
+            catalogue.world_spec(world)
     create_or_open(out)
     with exclusive(out):
         dataset = open_dataset(out)
@@ -180,8 +184,8 @@ class Crew:
         self,
         dataset: Dataset,
         jobs: Sequence[Job],
-        make_world: MakeWorld | None,
-        make_policy: MakePolicy | None,
+        make_world: MakeWorld,
+        make_policy: MakePolicy,
         progress: Progress | None,
     ) -> None:
         self.committed = 0

@@ -14,9 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from actionparty.data.episodes import FileRecord, write_episode
-from actionparty.data.tiles import FrameEncoder
-from actionparty.errors import ActionPartyError, DatasetError, MissingDependencyError, UnknownNameError
-from actionparty.types import NO_ACTION, Episode, Ints, Observation, Policy, SubjectStates, World, WorldSpec
+from actionparty.data.tiles import FrameEncoder, is_cellular
+from actionparty.errors import (
+    ActionPartyError,
+    DatasetError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnknownNameError,
+)
+from actionparty.types import CELL, NO_ACTION, Episode, Ints, Observation, Policy, SubjectStates, World, WorldSpec
 
 MakeWorld = Callable[[str, int | None], World]
 MakePolicy = Callable[[str], Policy]
@@ -72,9 +78,9 @@ class Failed:
 Message = Report | Done | Failed
 
 
-def work(connection: Connection, make_world: MakeWorld | None, make_policy: MakePolicy | None) -> None:
+def work(connection: Connection, make_world: MakeWorld, make_policy: MakePolicy) -> None:
     """Record the tasks that come over ``connection`` until it is closed."""
-    camera = Camera(make_world or _catalogue_world, make_policy or _catalogue_policy)
+    camera = Camera(make_world, make_policy)
     try:
         while True:
             connection.send(_answer(camera, connection.recv(), lambda rows: connection.send(Report(rows))))
@@ -133,7 +139,7 @@ class Camera:
             if len(rows) % ROWS_PER_REPORT == 0:
                 report(len(rows))
         self._last = observation
-        return rows.episode(world.spec, task, observation.ended)
+        return rows.episode(task, observation.ended)
 
     def _go_on(self) -> Observation | None:
         """Return the last observation as a start (its rewards belong to the shard before), unless a reset is better."""
@@ -159,6 +165,7 @@ class _Rows:
 
     def __init__(self, spec: WorldSpec, limit: int) -> None:
         n = spec.subjects
+        self._spec = spec
         self._encoder = FrameEncoder()
         self._position = np.zeros((limit, n, 2), np.float32)
         self._facing = np.zeros((limit, n), np.int64)
@@ -171,6 +178,9 @@ class _Rows:
 
     def add(self, observation: Observation, actions: Ints | None) -> None:
         row = len(self)
+        height, width = (side * CELL for side in self._spec.grid)
+        if is_cellular(observation.frame) and observation.frame.shape[:2] != (height, width):
+            raise InvalidInputError(f"its frames have shape {observation.frame.shape}, not ({height}, {width}, 3).")
         self._encoder.add(observation.frame)
         self._position[row] = observation.states.position
         self._facing[row] = observation.states.facing
@@ -179,11 +189,11 @@ class _Rows:
         if actions is not None:
             self._actions[row] = actions
 
-    def episode(self, spec: WorldSpec, task: Task, ended: bool) -> Episode:
+    def episode(self, task: Task, ended: bool) -> Episode:
         rows = len(self)
         pictures = self._encoder.finish()
         return Episode(
-            world=spec,
+            world=self._spec,
             seed=task.seed,
             tiles=pictures.tiles,
             grid=pictures.grid,
@@ -212,15 +222,3 @@ def _answer(camera: Camera, task: Task, report: Callable[[int], None]) -> Done |
 def _without_pictures(episode: Episode) -> Episode:
     empty = {"tiles": episode.tiles[:0], "grid": episode.grid[:, :0, :0], "frames_raw": None}
     return Episode(**{**vars(episode), **empty})
-
-
-def _catalogue_world(name: str, subjects: int | None) -> World:
-    from actionparty.worlds.catalogue import make_world
-
-    return make_world(name, subjects)
-
-
-def _catalogue_policy(name: str) -> Policy:
-    from actionparty.worlds.policies import policy
-
-    return policy(name)

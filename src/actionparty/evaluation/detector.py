@@ -53,8 +53,22 @@ class Reading:
     look: Ints
     facing: Ints
 
-    def owners(self, wearers: Ints) -> Ints:
-        """Return (B, h, w) the subject in each cell, -1 for none; ``wearers`` (B, looks) names who wears which look."""
+    def owners(self, wearers: Ints, labels: TileLabels, believed: SubjectStates) -> Ints:
+        """Return (B, h, w) the subject in each cell, -1 for none; ``wearers`` (B, looks) names who wears which look.
+
+        Subjects that look alike are told apart by where they are ``believed`` to be, (B, N, ...): each sighting goes to
+        the one believed there, else to the nearest that is still missing, else (a sighting too many) to the nearest.
+        """
+        owners = self._plain_owners(wearers)
+        for look, members in labels.groups():
+            for b in np.flatnonzero((self.look == look).any((1, 2))):
+                places = np.argwhere(self.look[b] == look)[:, ::-1]
+                living = members[believed.alive[b, members]]
+                chosen = living if len(living) else members
+                owners[b, places[:, 1], places[:, 0]] = chosen[_match(places, believed.cells[b, chosen])]
+        return owners
+
+    def _plain_owners(self, wearers: Ints) -> Ints:
         padded = np.concatenate([wearers, np.full((len(wearers), 1), -1)], 1)
         picked = np.take_along_axis(padded, self.look.reshape(len(wearers), -1), 1)
         return np.where(self.look >= 0, picked.reshape(self.look.shape), -1)
@@ -73,6 +87,17 @@ class Reading:
         facing[row, subject] = self.facing.reshape(b, -1)[row, place]
         once = count == 1
         return Detections(count, np.where(once[..., None], cell, -1), np.where(once, facing, -1))
+
+
+def _match(places: Ints, cells: Ints) -> Ints:
+    """Return (K,) which of M believed ``cells`` (M, 2) each of K ``places`` (K, 2) is: nearest pairs first."""
+    distance = np.abs(places[:, None] - cells[None]).sum(-1)
+    out = np.full(len(places), -1)
+    missing = np.ones(len(cells), bool)
+    for k, m in zip(*np.unravel_index(np.argsort(distance, axis=None, kind="stable"), distance.shape), strict=True):
+        if out[k] < 0 and missing[m]:
+            out[k], missing[m] = m, False
+    return np.where(out < 0, distance.argmin(1), out)
 
 
 class Detector:
@@ -185,7 +210,8 @@ def detect_episode(detector: Detector, episode: Episode, batch: int = 64) -> Det
     for start in range(0, len(episode), batch):
         frames = episode.frames(start, start + batch)
         reading = detector.read(frames)
-        owners = reading.owners(np.repeat(wearers, len(frames), 0))
+        states = episode.states[start : start + len(frames)]
+        owners = reading.owners(np.repeat(wearers, len(frames), 0), detector.labels, states)
         found.append(reading.detect(owners, episode.world.subjects))
     return Detections(*(np.concatenate([getattr(d, name) for d in found]) for name in ("count", "cell", "facing")))
 

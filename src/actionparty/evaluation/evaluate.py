@@ -160,7 +160,7 @@ def evaluate_world(
         ratios,
         sp_ratios(curves),
         {name: _plain(curves.curve(name)) for name in ("sp", "dr", "ma", "alive", "alive_real")},
-        _notes(ratios, len(starts)),
+        _notes(ratios, len(starts), labels),
     )
 
 
@@ -216,8 +216,11 @@ def _plain(curve: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
     return [None if np.isnan(x) else float(x) for x in curve]
 
 
-def _notes(ratios: Mapping[str, Ratio], rollouts: int) -> tuple[str, ...]:
+def _notes(ratios: Mapping[str, Ratio], rollouts: int, labels: TileLabels) -> tuple[str, ...]:
     notes = []
+    for _, members in labels.groups():
+        who = ", ".join(map(str, members))
+        notes.append(f"the world draws subjects {who} alike; in its frames they are told apart by the model's states.")
     accuracy, nan = ratios["detector"].value, ratios["nan_frames"].value
     if accuracy is not None and accuracy < ACCURATE:
         notes.append(

@@ -4,13 +4,17 @@ A tile seen at the known cell of a living subject is counted for that subject an
 the background; whoever has 90% of a tile's sightings owns it. What a subject carries, the floor it stands on, beams
 over it and colours it was given need no rule of their own: the tiles that show them were recorded and counted alike.
 
-Owners are *looks*. Where every subject keeps its colours from one episode to the next, look i is subject i. Some worlds
-redraw the colours in every episode (``coins``): there, counting by subject index says nothing over many episodes
-although each episode alone is clear. The builder notices this (``redrawn``), and lets tiles that one subject showed in
-one episode share a look; looks grow together over all episodes through the tiles they have in common (red facing
-north, red facing east...). ``wearers`` then says, from the recording of one episode, which subject wears which look in
-it. For such a world the labels of the held-out recordings are joined to the shipped ones, so that colours never seen
-in training are known.
+Owners are *looks*. Where every subject keeps its colours from one episode to the next, look i is subject i.
+
+Some worlds draw several subjects exactly alike, and no picture can tell who is who. Their tiles belong to a shared
+look (``groups``); whoever reads a frame must be told where each of them is believed to be, and reports name them.
+
+Other worlds redraw the colours in every episode (``coins``): there, counting by subject index says nothing over many
+episodes although each episode alone is clear. The builder notices this (``redrawn``), and lets tiles that one subject
+showed in one episode share a look; looks grow together over all episodes through the tiles they have in common (red
+facing north, red facing east...). ``wearers`` then says, from the recording of one episode, which subject wears which
+look in it. For such a world the labels of the held-out recordings are joined to the shipped ones, so that colours never
+seen in training are known.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ class TileLabels:
     """Number of different looks; equals ``subjects`` unless ``redrawn``."""
     redrawn: bool
     """Whether looks change hands from episode to episode."""
+    members: Bools
+    """(looks, N) the subjects that wear each look: one, or several that look alike; nobody where ``redrawn``."""
     mortal: bool
     """Whether a subject was ever recorded as not alive; elsewhere a model that says so is wrong."""
     tiles: Cells
@@ -66,10 +72,14 @@ class TileLabels:
         is_solid = (self.entered == 0) & (tries >= _SOLID_TRIES)
         return np.where(is_open, OPEN, np.where(is_solid, SOLID, UNKNOWN)).astype(np.int64)
 
+    def groups(self) -> list[tuple[int, Ints]]:
+        """Return every look that several subjects share, with those subjects."""
+        return [(k, np.flatnonzero(row)) for k, row in enumerate(self.members) if row.sum() > 1]
+
     def wearers(self, episode: Episode) -> Ints:
         """Return (looks,) the subject that wears each look in this episode, -1 where nobody (or no single one) does."""
         if not self.redrawn:
-            return np.arange(self.looks)
+            return np.where(self.members.sum(1) == 1, self.members.argmax(1), -1)
         sightings = _sightings(episode)
         index = TileTable(self.tiles).exact(sightings.tiles)
         look = np.where(index >= 0, self.look[index], BACKGROUND)
@@ -88,7 +98,7 @@ class TileLabels:
     def load(path: Path) -> TileLabels:
         """Read what ``save`` wrote; raise ``DatasetError`` where the file is missing, damaged or of another version."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 values = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise DatasetError(f"{path}: no such tile labels; build them from recordings of the world.") from error
@@ -116,7 +126,8 @@ class _Sightings:
 def tile_grid(episode: Episode) -> tuple[Cells, Ints]:
     """Return the distinct tiles (P, 192) of an episode and (T, h, w) which of them each cell shows."""
     if episode.frames_raw is None:
-        return episode.tiles.reshape(-1, CELL_BYTES), episode.grid.astype(np.int64)
+        tiles, rows = distinct(episode.tiles.reshape(-1, CELL_BYTES))  # nobody says that the table has no doubles
+        return tiles, rows[episode.grid]
     cells = to_cells(episode.frames_raw)
     tiles, index = distinct(cells.reshape(-1, CELL_BYTES))
     return tiles, index.reshape(len(episode), *episode.world.grid)
@@ -190,16 +201,21 @@ def build_labels(episodes: Iterable[Episode], redrawn: bool | None = None) -> Ti
         blocked[rows] += part.blocked
     total = seen.sum((1, 2))
     owner = _owner(seen.sum(2), total + background)
-    links = _links(parts, index)
     if redrawn is None:
-        redrawn = len(parts) > 1 and _clear_within(parts) > 0.1 + float(total[owner >= 0].sum() / max(1, total.sum()))
-    look = _cluster(len(tiles), links) if redrawn else owner
-    look = np.where((look < 0) & (total > OWNED * (total + background)), AMBIGUOUS, look)
+        clear = _clear_within(parts)
+        redrawn = len(parts) > 1 and clear > max(0.5, 0.1 + float(total[owner >= 0].sum() / max(1, total.sum())))
+    if redrawn:
+        look = _cluster(len(tiles), _links(parts, index))
+        members = np.zeros((int(look.max(initial=-1)) + 1, worlds[0].subjects), bool)
+    else:
+        look, members = _share(owner, seen.sum(2), background)
+    look = np.where((look < 0) & (total >= OWNED * (total + background)), AMBIGUOUS, look)
     return TileLabels(
         worlds[0].name,
         worlds[0].subjects,
-        int(look.max(initial=-1)) + 1 if redrawn else worlds[0].subjects,
+        len(members),
         bool(redrawn),
+        members,
         mortal,
         tiles,
         look.astype(np.int64),
@@ -220,6 +236,30 @@ def _links(parts: list[_Sightings], index: list[Ints]) -> _Links:
         owner = _owner(part.seen.sum(2), part.seen.sum((1, 2)) + part.background)
         links.append([rows[owner == i] for i in range(part.seen.shape[1])])
     return links
+
+
+def _share(owner: Ints, seen: Ints, background: Ints) -> tuple[Ints, Bools]:
+    """Give tiles that several subjects show a shared look, given their ``seen`` (P, N); return looks and their members.
+
+    Subjects are alike when a tile that is not rare (0.5% of all sightings) shows now one, now the other. A subject that
+    mostly looks like others owns no tile alone: what only it happened to show, they would show as well.
+    """
+    total = seen.sum(1)
+    shared = (owner < 0) & (total >= OWNED * (total + background)) & (total >= 0.005 * total.sum())
+    group = np.arange(seen.shape[1])
+    for row in seen[shared]:
+        alike = np.flatnonzero(row >= 0.02 * row.sum())
+        group[np.isin(group, group[alike])] = group[alike[0]]
+    common = seen[shared].sum(0) >= 0.5 * np.maximum(seen.sum(0), 1)
+    look = np.where((owner >= 0) & common[owner], -1, owner)
+    members = [np.eye(len(group), dtype=bool)]
+    for name in np.unique(group):
+        own = group == name
+        if own.sum() > 1:
+            theirs = (look < 0) & (total > 0) & (seen[:, own].sum(1) >= OWNED * (total + background))
+            look = np.where(theirs, sum(map(len, members)), look)
+            members.append(own[None])
+    return look, np.concatenate(members)
 
 
 def _clear_within(parts: list[_Sightings]) -> float:
@@ -244,10 +284,10 @@ def _cluster(tiles: int, links: _Links) -> Ints:
     look = np.full(tiles, BACKGROUND, np.int64)
     names, compact = np.unique(root[linked], return_inverse=True)
     look[linked] = compact.reshape(-1)
-    clash = np.zeros(len(names), bool)
+    clash = np.zeros(len(names) + 1, bool)
     for subjects in links:
         worn = np.concatenate([np.unique(look[rows]) for rows in subjects])
-        clash |= np.bincount(worn, minlength=len(names)) > 1
+        clash |= np.bincount(worn, minlength=len(clash)) > 1
     look[linked & clash[np.maximum(look, 0)]] = AMBIGUOUS
     return look
 
@@ -279,4 +319,5 @@ def join_labels(a: TileLabels, b: TileLabels) -> TileLabels:
         total[rows_b] += getattr(b, name)
         sums.append(total)
     looks = int(look.max(initial=-1)) + 1
-    return TileLabels(a.world, a.subjects, looks, True, a.mortal or b.mortal, tiles, look, facing, *sums)
+    nobody = np.zeros((looks, a.subjects), bool)
+    return TileLabels(a.world, a.subjects, looks, True, nobody, a.mortal or b.mortal, tiles, look, facing, *sums)

@@ -105,11 +105,10 @@ class Glimpse:
     """(B, N) due to be seen"""
 
 
-def glimpse(reading: Reading, wearers: Ints, cells: Cells, alive: Bools, lost: Bools) -> Glimpse:
+def glimpse(reading: Reading, owners: Ints, cells: Cells, due: Bools, lost: Bools) -> Glimpse:
     """Collect what a frame shows; rows that are ``lost`` (B,), because they were not finite, show nobody."""
-    owners = reading.owners(wearers)
-    owners[lost] = -1
-    return Glimpse(reading.detect(owners, alive.shape[1]), owners, cells, alive)
+    owners = np.where(lost[:, None, None], -1, owners)
+    return Glimpse(reading.detect(owners, due.shape[1]), owners, cells, due)
 
 
 def target_passable(detector: Detector, before: Glimpse, target: Ints) -> Ints:

@@ -18,6 +18,7 @@ from actionparty.evaluation.metrics import (
     effect_cells,
     finite_frames,
     moving,
+    safe_states,
     states_right,
 )
 from actionparty.evaluation.moves import OPEN, move_table
@@ -75,7 +76,7 @@ def score_steps(
     contexts = Contexts.of(episodes, starts)
     predict = _predictor(world, episodes, starts, plan)
     frames, states = predict(contexts.actions)
-    _score_frames(contexts, episodes, frames, detector, tallies)
+    _score_frames(contexts, episodes, frames, states, detector, tallies)
     which = np.array([s.episode for s in starts])
     due = contexts.after.alive
     right = states_right(states, contexts.after)
@@ -103,7 +104,12 @@ def _predictor(
 
 
 def _score_frames(
-    contexts: Contexts, episodes: Sequence[Episode], frames: NDArray[np.generic], detector: Detector, tallies: Tallies
+    contexts: Contexts,
+    episodes: Sequence[Episode],
+    frames: NDArray[np.generic],
+    states: SubjectStates,
+    detector: Detector,
+    tallies: Tallies,
 ) -> None:
     world = episodes[0].world
     which = np.array([s.episode for s in contexts.starts])
@@ -111,7 +117,7 @@ def _score_frames(
     tallies.add("nan_frames_one_step", which, lost, np.ones(len(lost)))
     wearers = np.stack([detector.labels.wearers(episodes[i]) for i in which])
     reading = detector.read(pictures)
-    seen = reading.detect(reading.owners(wearers), world.subjects)
+    seen = reading.detect(reading.owners(wearers, detector.labels, safe_states(states)), world.subjects)
     right = seen.matches(contexts.after) & ~lost[:, None]
     moved = moving(contexts.before, contexts.after)
     tallies.add("ma1", which, right & contexts.after.alive, contexts.after.alive)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,8 @@ class RolloutStep(Protocol):
     """What a batch of B rollouts answers to one step."""
 
     @property
-    def frames(self) -> NDArray[np.uint8]:
-        """(B, H, W, 3)"""
+    def frames(self) -> NDArray[Any]:
+        """(B, H, W, 3) uint8; or floats of 0 to 255, of which those that are not finite count as lost"""
 
     @property
     def states(self) -> SubjectStates:
@@ -144,7 +144,9 @@ def score_rollouts(
     first = reader.read(np.stack([scene.frames[-1] for scene in scenes]))
     real = SubjectStates.stack([scene.states[-1] for scene in scenes])
     due = real.alive if detector.labels.mortal else np.ones_like(real.alive)
-    before = glimpse(first, wearers, reader.cells, due, np.zeros(len(starts), bool))
+    before = glimpse(
+        first, first.owners(wearers, detector.labels, real), reader.cells, due, np.zeros(len(starts), bool)
+    )
     curves = Curves()
     in_step = np.ones(len(starts), bool)
     for step in range(1, plan.horizon + 1):
@@ -153,15 +155,16 @@ def score_rollouts(
         answer = world.step(actions)
         frames, lost = finite_frames(answer.frames)
         reading = reader.read(frames)
-        alive = answer.states.alive if detector.labels.mortal else np.ones_like(answer.states.alive)
-        after = glimpse(reading, wearers, reader.cells, alive, lost)
+        states = safe_states(answer.states)
+        due = states.alive if detector.labels.mortal else np.ones_like(states.alive)
+        after = glimpse(reading, reading.owners(wearers, detector.labels, states), reader.cells, due, lost)
         known = np.array([s.row + step < len(e) for e, s in zip(recorded, starts, strict=True)])
         now = SubjectStates.stack([e.states[r] for e, r in zip(recorded, rows, strict=True)])
         _score_subjects(curves, detector, (before, after), moves[actions], (_only(real, known), _only(now, known)))
         curves.add("nan_frames", lost, np.ones(len(lost)))
-        curves.add("alive", answer.states.alive, np.ones_like(answer.states.alive))
+        curves.add("alive", states.alive, np.ones_like(states.alive))
         curves.add("alive_real", now.alive & known[:, None], np.repeat(known[:, None], now.alive.shape[1], 1))
-        curves.add("state", _at_place(safe_states(answer.states), now) & known[:, None], now.alive & known[:, None])
+        curves.add("state", _at_place(states, now) & known[:, None], now.alive & known[:, None])
         if plan.deterministic or step % plan.similarity_every == 0:
             truth = np.stack([e.frames(r, r + 1)[0] for e, r in zip(recorded, rows, strict=True)])
             in_step &= cells_right(detector.vocabulary, after.cells, to_cells(truth)).all(1) | ~known

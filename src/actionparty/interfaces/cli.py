@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from actionparty.interfaces import commands_data, commands_train, console
+from actionparty.interfaces import (
+    commands_data,
+    commands_evaluate,
+    commands_rollout,
+    commands_train,
+    commands_worlds,
+    console,
+)
 
 app = typer.Typer(
     cls=console.Commands,
@@ -16,10 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(commands_worlds.worlds)
 app.command()(commands_data.record)
 app.command()(commands_data.inspect)
 app.command()(commands_data.verify)
 app.command()(commands_train.train)
+app.command()(commands_rollout.rollout)
+app.command()(commands_evaluate.evaluate)
 
 
 def _version(wanted: bool) -> None:
@@ -44,7 +54,7 @@ def start(
       actionparty record arena --steps 20000 --out datasets/arena
       actionparty inspect datasets/arena
       actionparty train datasets/arena --out runs/arena
-      actionparty rollout runs/arena arena --out outputs/arena
+      actionparty rollout arena --checkpoint runs/arena --data datasets/arena --out outputs/arena
       actionparty evaluate runs/arena
 
     Exit codes: 0 done, 1 done but not all is well, 2 wrong input, 130 interrupted.

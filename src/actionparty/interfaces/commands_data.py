@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from actionparty.interfaces import console
 
 if TYPE_CHECKING:
     from actionparty.data.inspection import WorldSummary
+    from actionparty.data.recording import RecordingSummary
 
 FILMSTRIP_FRAMES = 12
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
@@ -34,7 +35,7 @@ def record(
     steps: Annotated[int, typer.Option(help="Rows (frames) wanted of each world.")] = 20_000,
     seed: Annotated[int, typer.Option(help="First seed label; from 1,000,000 on for evaluation only.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", show_default=False)] = None,
-    policy: Annotated[str, typer.Option(help="Who acts: `random` (sticky), `seeking`, or `mixed`.")] = "mixed",
+    policy: Annotated[str, typer.Option(help="Who acts: `random` (sticky), `seek` or `mixed`.")] = "mixed",
     subjects: Annotated[
         int | None, typer.Option(help="Subjects, 1 to 64; by default the world's own number.", show_default=False)
     ] = None,
@@ -52,17 +53,7 @@ def record(
       actionparty record coins clean_up --steps 20000 --out datasets/party
       actionparty record coins --seed 1000000 --steps 4000 --out datasets/test
     """
-    from actionparty.data.recording import record as record_worlds
-
-    with console.progress() as bars:
-        tasks = {name: bars.add_task(name, total=steps) for name in dict.fromkeys(worlds)}
-
-        def show(world: str, rows: int, wanted: int) -> None:
-            bars.update(tasks[world], completed=rows, total=wanted)
-
-        summary = record_worlds(
-            worlds, steps, seed, workers or default_workers(), out, policy, subjects, shard_steps, progress=show
-        )
+    summary = record_with_bars(worlds, steps, seed, out, workers, policy, subjects, shard_steps)
     rows = sum(summary.rows.values())
     speed = rows / summary.seconds if summary.seconds else 0.0
     if as_json:
@@ -86,6 +77,31 @@ def record(
             console.say(f"damaged shard: {name}")
     if summary.skipped:
         raise typer.Exit(1)
+
+
+def record_with_bars(
+    worlds: Sequence[str],
+    steps: int,
+    seed: int,
+    out: Path,
+    workers: int | None = None,
+    policy: str = "mixed",
+    subjects: int | None = None,
+    shard_steps: int = 1000,
+) -> RecordingSummary:
+    """Record as ``data.recording.record`` does, with a progress bar for each world and one worker per core."""
+    from actionparty.data.recording import record as record_worlds
+    from actionparty.worlds.catalogue import world_spec
+
+    names = [world_spec(name).name for name in worlds]  # an unknown name is refused before anything is written
+    crew = default_workers() if workers is None else workers
+    with console.progress() as bars:
+        tasks = {name: bars.add_task(name, total=steps) for name in dict.fromkeys(names)}
+
+        def show(world: str, rows: int, wanted: int) -> None:
+            bars.update(tasks[world], completed=rows, total=wanted)
+
+        return record_worlds(names, steps, seed, crew, out, policy, subjects, shard_steps, progress=show)
 
 
 def inspect(

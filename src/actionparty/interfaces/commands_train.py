@@ -173,4 +173,4 @@ def _model_config(recipe: Mapping[str, Any], size: str | None) -> ModelConfig:
 
 
 def _row(summary: Mapping[str, Any]) -> tuple[object, ...]:
-    return summary["out"], f"{summary['frames']:,}", summary["frames_per_second"], summary["losses"].get("loss")
+    return summary["out"], f"{summary['frames']:,}", round(summary["frames_per_second"]), summary["losses"].get("loss")

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -19,14 +20,14 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from actionparty.errors import ActionPartyError
+from actionparty.errors import ActionPartyError, InvalidInputError
 
-OUT = Console()
+PIPE_WIDTH = 240
+"""Columns of a table that goes to a file or a pipe."""
+OUT = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 """Results; a program reads this one, so nothing else goes there."""
 ERR = Console(stderr=True)
 """Progress, notes and errors."""
-PIPE_WIDTH = 240
-"""Columns of a table that goes to a file or a pipe."""
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -57,10 +58,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     """Print a table; the first column and columns without a heading are text, the others numbers on the right."""
     table = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i and column else "left", overflow="fold")
+        table.add_column(column, justify="right" if i and column else "left", overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(Text(shown(value)) for value in row))
-    OUT.print(table, width=None if OUT.is_terminal else PIPE_WIDTH)
+    OUT.print(table)
 
 
 def shown(value: object) -> str:
@@ -92,6 +93,12 @@ def progress() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=ERR, transient=True, disable=not ERR.is_terminal)
+
+
+def check_new(out: Path) -> None:
+    """Raise ``InvalidInputError`` unless ``out`` can be a new folder: nothing that exists is ever written over."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidInputError(f"{out} exists already: choose another --out.")
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:

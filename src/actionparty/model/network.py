@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
@@ -20,10 +21,15 @@ class Heads(nn.Module):
         nn.init.zeros_(self.reward.weight)
         nn.init.zeros_(self.reward.bias)
 
-    def forward(self, subjects: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (B, N) logits that a reward is not zero, (B, N) its symlog value then, and (B, N) end logits."""
+    def forward(self, subjects: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (B, N) logits that a reward is not zero, (B, N) its symlog value then, and (B,) end logits.
+
+        ``subjects`` is (B, N, width); ``mask`` (B, N) is False where a subject is only padding.
+        """
         reward = self.reward(subjects).float()
-        return reward[..., 0], reward[..., 1], self.end(subjects)[..., 0].float()
+        end = self.end(subjects)[..., 0].float()
+        weight = torch.ones_like(end) if mask is None else mask.float()
+        return reward[..., 0], reward[..., 1], (end * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 class Network(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from actionparty.config import ModelConfig, from_json, to_json
 from actionparty.errors import ActionPartyError, CheckpointError, unknown_name
 from actionparty.model.network import Network
-from actionparty.training.optim import MovingAverage
+from actionparty.training.optim import MovingAverage, Optimizer
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -113,15 +113,14 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
 def save_state(
     folder: Path,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     average: MovingAverage,
     progress: dict[str, Any],
 ) -> None:
     """Write everything that an exact resume needs. The tensors' checksum in the JSON ties the two files together."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.weights.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    tensors |= {f"optimizer.{k}": v for k, v in optimizer.tensors().items()}
     folder.mkdir(parents=True, exist_ok=True)
     name = f"state-{progress['frames']}.safetensors"
     save_tensors(folder / name, {k: v.contiguous() for k, v in tensors.items()})
@@ -132,7 +131,7 @@ def save_state(
 
 
 def load_state(
-    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage
+    folder: Path, network: nn.Module, optimizer: Optimizer, average: MovingAverage
 ) -> dict[str, Any]:
     """Restore what ``save_state`` wrote, in place; return the progress."""
     values = read_json(folder / "state.json")
@@ -142,11 +141,7 @@ def load_state(
     tensors = load_tensors(source)
     fill(network, _part(tensors, "network."), source)
     average.weights = {k: v.clone() for k, v in _part(tensors, "average.").items()}
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.restore(_part(tensors, "optimizer."))
     progress: dict[str, Any] = values["progress"]
     return progress
 

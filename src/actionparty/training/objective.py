@@ -199,7 +199,7 @@ def _head_loss(network: Network, features: Tensor, clips: Clips) -> Tensor:
     some = clips.reward != 0
     loss = functional.binary_cross_entropy_with_logits(happens, some.float())
     loss = loss + ((value - symlog(clips.reward)) ** 2 * some).sum() / some.sum().clamp(min=1)
-    return loss + functional.binary_cross_entropy_with_logits(end.mean(1), clips.ended.float())
+    return loss + functional.binary_cross_entropy_with_logits(end, clips.ended.float())
 
 
 def _batch_noise(batch: int, subjects: int, cells: int, generator: torch.Generator) -> StepNoise:

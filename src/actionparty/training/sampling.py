@@ -88,9 +88,9 @@ def sample_step(
     pixels = last.clone()
     rows, slots = choice.mask.nonzero(as_tuple=True)
     pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
-    happens, value, end = network.heads(features)
+    happens, value, end = network.heads(features, subjects.mask)
     reward = torch.where(happens > 0, symexp(value), torch.zeros_like(value))
-    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, torch.sigmoid(end.mean(1)))
+    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, torch.sigmoid(end))
 
 
 def _resolve_states(

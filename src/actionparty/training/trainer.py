@@ -20,7 +20,7 @@ from actionparty.errors import ActionPartyError, CheckpointError, DatasetError, 
 from actionparty.model.network import Network
 from actionparty.training.checkpoint import load_state, read_json, save_state, save_weights, write_json
 from actionparty.training.objective import Objective
-from actionparty.training.optim import MovingAverage, learning_rate, make_optimizer
+from actionparty.training.optim import MovingAverage, Optimizer, learning_rate
 
 PARTS = ("loss", "state", "jump", "gate", "frame", "reward")
 
@@ -67,7 +67,7 @@ class Trainer:
         self.model = replace(model, worlds=tuple(self.worlds))
         torch.manual_seed(config.seed)
         self.network = Network(self.model).to(self.device)
-        self.optimizer = make_optimizer(self.network, config)
+        self.optimizer = Optimizer(self.network, config)
         self.average = MovingAverage(self.network, config.ema)
         self.objective = Objective(config)
         self.frames = 0
@@ -76,6 +76,14 @@ class Trainer:
         self.bf16 = config.bf16 == "on" or (config.bf16 == "auto" and fast_bf16(self.device))
         odds = [(math.prod(w.spec.grid) + w.spec.subjects) ** -config.sample_power for w in self.worlds.values()]
         self.odds = torch.tensor(odds, device=self.device)
+        if config.compile:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Compile the blocks once for all sizes; worth its minutes (docs/training-log.md) in runs of an hour or more."""
+        for part in (self.network.observe, self.network.update, self.network.render):
+            for block in part.blocks:
+                block.compile(dynamic=True)
 
     def resume(self) -> bool:
         """Continue from the state in the run folder, if there is one."""
@@ -95,14 +103,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss, parts = self.objective(self.network, world, clips, generator)
         self._check(loss, "loss", name)
-        rate = learning_rate(self.config, self.frames)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self._check(norm, "gradient", name)
-        self.optimizer.step()
+        self.optimizer.step(learning_rate(self.config, self.frames))
         self.steps += 1
         self.average.follow(self.network, self.steps)
         self.frames += self.config.batch

@@ -32,6 +32,8 @@ _BY_TURN = (("forward",), ("step_right", "turn_right"), ("backward", "turn_right
 _TURNS = ("forward", "turn_right", "turn_right", "turn_left")
 _EFFECT_ON_SUBJECT, _EFFECT_ON_PLACE, _EFFECT_WHEN_BLOCKED = 0.3, 0.7, 0.3
 """Chances that a seeking subject uses an effect on what is before it (else it walks on)."""
+_REMOVING, _MERCY = ("fire_zap", "fire_zap_2", "tag"), 0.7
+"""Effects that take others off the map, and how often a seeking subject that would use one walks on instead."""
 _LOOK_EVERY = 12
 """Steps between two looks at the picture for salient cells."""
 
@@ -181,7 +183,10 @@ class SeekingPolicy:
         return self._action(name)
 
     def _effect(self) -> int:
-        return self._effects[int(self._chances.next() * len(self._effects))]
+        chosen = self._effects[int(self._chances.next() * len(self._effects))]
+        if self._spec.actions[chosen] in _REMOVING and self._chances.next() < _MERCY:
+            return self._action("forward")
+        return chosen
 
     def _action(self, name: str) -> int:
         return self._index[name] if name in self._index else self._random_action()

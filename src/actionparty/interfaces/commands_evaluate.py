@@ -1,0 +1,175 @@
+"""The command ``evaluate``: brings checkpoint, held-out recordings and metrics together, and shows the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from actionparty.config import RolloutConfig, to_json
+from actionparty.errors import CheckpointError, DatasetError, unknown_name
+from actionparty.interfaces import console
+from actionparty.interfaces.commands_data import Json, record_with_bars
+from actionparty.types import Episode, WorldSpec
+
+if TYPE_CHECKING:
+    from actionparty.evaluation.labels import TileLabels
+    from actionparty.evaluation.report import EvaluationReport
+    from actionparty.rollout.rollout import BatchRollout
+
+HELD_OUT = Path("datasets/held-out")
+"""Where held-out episodes are kept that the command records itself."""
+SHIPPED_HELD_OUT = "held-out"
+"""Folder of a shipped checkpoint with held-out episodes, for machines without the simulator."""
+SHOWN = ("ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "changed_tile", "isolation", "swap", "detector")
+_DEFAULTS = RolloutConfig()
+
+
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Run folder, checkpoint folder, or name of shipped weights.")],
+    world: Annotated[list[str] | None, typer.Option(help="Only this world; may be given several times.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset of held-out episodes. (default: recorded as needed)", show_default=False),
+    ] = None,
+    rollouts: Annotated[int, typer.Option(help="Rollouts of each world.")] = 20,
+    horizon: Annotated[int, typer.Option(help="Steps of each rollout.")] = 200,
+    batch: Annotated[int, typer.Option(help="Rollouts generated together.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of everything left to chance.")] = 0,
+    update_steps: Annotated[int, typer.Option(help="Steps of the flow over states.")] = _DEFAULTS.update_steps,
+    render_steps: Annotated[int, typer.Option(help="Steps of the flow over pixels.")] = _DEFAULTS.render_steps,
+    snap: Annotated[bool, typer.Option("--snap", help="Replace every drawn tile by the nearest known one.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for report.json and report.md.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how well every subject obeys, and for how long.
+
+    The yardstick is the real simulator: held-out episodes (seed labels from
+    1,000,000 on, which no training uses). Without --data they are recorded
+    into datasets/held-out and kept; where a simulator is missing, those that
+    ship with the weights are used. The columns are defined in docs/metrics.md.
+
+    Examples:
+      actionparty evaluate runs/party
+      actionparty evaluate runs/party --world coins --horizon 1000 --out outputs/report
+      actionparty evaluate runs/party --data datasets/test --json
+    """
+    from actionparty.evaluation.evaluate import EvaluationSettings
+    from actionparty.evaluation.evaluate import evaluate as measure
+    from actionparty.rollout.rollout import BatchRollout
+    from actionparty.rollout.scenes import load_palette
+    from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network
+
+    if out is not None:
+        console.check_new(out)
+    folder = find_checkpoint(checkpoint)
+    network = load_network(folder)
+    context, memory = network.config.context, network.config.memory
+    settings = EvaluationSettings(rollouts, horizon, batch=batch, seed=seed, context=context, memory=memory)
+    sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
+    episodes = _held_out(
+        folder, _wanted(folder, network.config.worlds, world), data, settings.rollouts, settings.horizon
+    )
+    labels = {name: _labels(folder, name, recorded) for name, recorded in episodes.items()}
+
+    def make(spec: WorldSpec) -> BatchRollout:
+        return BatchRollout(network, sampling, load_palette(folder, spec.name) if snap else None)
+
+    with console.progress() as bars:
+        tasks = {name: bars.add_task(name, total=None) for name in episodes}
+        report = measure(
+            make,
+            episodes,
+            labels,
+            settings,
+            checkpoint=fingerprint(folder),
+            model_settings=to_json(sampling),
+            progress=lambda name, done, total: bars.update(tasks[name], completed=done, total=total),
+        )
+    if out is not None:
+        _write(out, report)
+    if as_json:
+        console.print_json(report.to_json())
+    else:
+        _show(report, out)
+
+
+def _wanted(folder: Path, known: Sequence[str], worlds: Sequence[str] | None) -> list[str]:
+    if not known:
+        raise CheckpointError(f"{folder}: does not say which worlds it was trained on; its config.json is incomplete.")
+    for name in worlds or ():
+        if name not in known:
+            raise unknown_name(f"world of {folder}", name, known)
+    return list(dict.fromkeys(worlds or known))
+
+
+def _held_out(
+    folder: Path, worlds: Sequence[str], data: Path | None, rollouts: int, horizon: int
+) -> dict[str, list[Episode]]:
+    """Return the held-out episodes of each world, recorded now where they are missing and can be."""
+    if data is not None:
+        return {name: _episodes(data, name) for name in worlds}
+    from actionparty.data.recording import FIRST_EVALUATION_SEED
+    from actionparty.worlds.catalogue import entries
+
+    here = {entry.spec.name for entry in entries() if entry.available}
+    shipped = folder / SHIPPED_HELD_OUT
+    playable = [name for name in worlds if name in here or not shipped.is_dir()]
+    if playable:
+        rows = horizon + 3  # so that one rollout per episode can be compared to its end
+        console.say(f"held-out episodes: {HELD_OUT} ({rollouts} x {rows} rows of each world, recorded where missing)")
+        record_with_bars(playable, rollouts * rows, FIRST_EVALUATION_SEED, HELD_OUT, shard_steps=rows)
+    return {name: _episodes(HELD_OUT if name in playable else shipped, name) for name in worlds}
+
+
+def _episodes(path: Path, world: str) -> list[Episode]:
+    from actionparty.data.dataset import load_episodes
+    from actionparty.data.recording import FIRST_EVALUATION_SEED
+
+    found = [episode for episode in load_episodes(path, [world]) if episode.seed >= FIRST_EVALUATION_SEED]
+    if not found:
+        again = f"actionparty record {world} --seed {FIRST_EVALUATION_SEED} --out {path}"
+        raise DatasetError(f"{path}: no held-out episode of {world}; make some with: {again}")
+    return found
+
+
+def _labels(folder: Path, world: str, episodes: Iterable[Episode]) -> TileLabels:
+    """Return the labelled tiles that ship with a checkpoint, else those that the held-out recordings show."""
+    from actionparty.evaluation.labels import TileLabels, build_labels
+    from actionparty.rollout.scenes import LABELS
+
+    path = folder / LABELS / f"{world}.npz"
+    return TileLabels.load(path) if path.exists() else build_labels(episodes)
+
+
+def _write(out: Path, report: EvaluationReport) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(report.dumps())
+    (out / "report.md").write_text(report.markdown())
+
+
+def _show(report: EvaluationReport, out: Path | None) -> None:
+    from actionparty.evaluation.report import COLUMNS, PAPER
+
+    found = report.to_json()
+    rows: Mapping[str, Mapping[str, Any]] = {**found["worlds"], "mean": found["mean"]}
+    keys = [key for key in SHOWN if any(key in row for row in rows.values())]
+    steps = sorted({int(t) for row in rows.values() for t in row.get("sp", {})})
+    headings = ["world", "subjects", *(COLUMNS[key] for key in keys), *(f"SP@{t}" for t in steps)]
+    console.print_table("", headings, (_row(name, row, keys, steps) for name, row in rows.items()))
+    for name, row in found["worlds"].items():
+        for note in row["notes"]:
+            console.tell(f"{name}: {note}")
+    console.tell(f"The paper, on other episodes: MA {PAPER['ma']}, SP {PAPER['sp_mean']}.")
+    console.tell(f"settings: {json.dumps(found['settings'])}")
+    console.tell(f"checkpoint {report.checkpoint[:12]}" + (f"; with intervals in {out}" if out else ""))
+
+
+def _row(name: str, row: Mapping[str, Any], keys: Sequence[str], steps: Sequence[int]) -> list[object]:
+    preserved = [row.get("sp", {}).get(str(t)) for t in steps]
+    return [name, row.get("subjects"), *(row.get(key) for key in keys), *preserved]

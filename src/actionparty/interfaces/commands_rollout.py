@@ -1,0 +1,217 @@
+"""The command ``rollout``: one generated episode from a scene, kept so that it can be watched, read and repeated."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from actionparty.config import RolloutConfig, to_json
+from actionparty.errors import CheckpointError, InvalidInputError
+from actionparty.interfaces import console
+from actionparty.interfaces.commands_data import Json
+from actionparty.types import NO_ACTION, Episode, Ints, Observation, Scene, SubjectStates, World, WorldSpec
+
+if TYPE_CHECKING:
+    from actionparty.model.network import Network
+
+DEFAULT_STEPS = 100
+FILMSTRIP_FRAMES = 18
+_DEFAULTS = RolloutConfig()
+Choose = Callable[[int, Observation], Ints]
+"""Decides the actions (N,) of step t from the observation before it."""
+
+
+def rollout(
+    world: Annotated[str, typer.Argument(help="World to generate.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="New folder for the result.", show_default=False)],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Run folder, or name of shipped weights. (default: shipped ones that know the world)"),
+    ] = None,
+    scene: Annotated[str, typer.Option(help="Where to start: a number, a name, or a scene file (.npz).")] = "0",
+    data: Annotated[
+        Path | None, typer.Option(help="Start from episode number --scene of this dataset instead.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Frames to generate. (default: 100, or all --actions)")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything left to chance.")] = 0,
+    policy: Annotated[str, typer.Option(help="Who acts: `random` (sticky), `seek` or `mixed`.")] = "mixed",
+    actions: Annotated[
+        Path | None, typer.Option(help="JSON file with one row of action names per step, instead.", show_default=False)
+    ] = None,
+    update_steps: Annotated[int, typer.Option(help="Steps of the flow over states.")] = _DEFAULTS.update_steps,
+    render_steps: Annotated[int, typer.Option(help="Steps of the flow over pixels.")] = _DEFAULTS.render_steps,
+    snap: Annotated[bool, typer.Option("--snap", help="Replace every drawn tile by the nearest known one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Generate an episode of a world, without its simulator.
+
+    The folder gets frames, states, actions and rewards (Parquet, as recorded
+    episodes), a filmstrip, the scene, and rollout.json, which says how to
+    repeat it: the same scene, seed and actions give the same frames.
+
+    Examples:
+      actionparty rollout coins --out outputs/coins
+      actionparty rollout arena --checkpoint runs/arena --data datasets/arena --out outputs/arena
+      actionparty rollout coins --actions outputs/coins/rollout.json --out outputs/again
+    """
+    from actionparty.rollout.rollout import BatchRollout, GeneratedWorld
+    from actionparty.rollout.scenes import find_scene, load_palette, load_scene, save_scene
+    from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network
+
+    console.check_new(out)
+    settings = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
+    folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
+    network = load_network(folder)
+    start = _scene_from_data(data, world, scene, network) if data else load_scene(find_scene(folder, world, scene))
+    generated = GeneratedWorld(BatchRollout(network, settings, load_palette(folder, world) if snap else None), [start])
+    rows = read_actions(actions, start.world) if actions is not None else None
+    choose = _ask(policy, start.world, seed) if rows is None else _follow(rows)
+    wanted = steps or (DEFAULT_STEPS if rows is None else len(rows))
+    played = play(generated, start, choose, wanted, seed, policy if actions is None else "script")
+    _write(out, played.episode)
+    save_scene(out / "scene.npz", start)
+    recipe = {
+        "world": start.world.name,
+        "subjects": start.world.subjects,
+        "checkpoint": fingerprint(folder),
+        "scene": start.source,
+        "seed": seed,
+        "settings": to_json(settings),
+        "frames": len(played.episode) - 1,
+        "frames_per_second": round(played.frames_per_second, 1),
+        "reward": played.episode.rewards.sum(0).round(3).tolist(),
+        "actions": [[start.world.actions[a] for a in row] for row in played.episode.actions[1:]],
+    }
+    (out / "rollout.json").write_text(json.dumps(recipe))
+    if as_json:
+        console.print_json({"out": str(out), **recipe})
+    else:
+        speed = f"{played.frames_per_second:.0f} frames/s"
+        console.tell(
+            f"{start.world.name}, {start.world.subjects} subjects, {recipe['frames']} frames, {speed} -> {out}"
+        )
+
+
+@dataclass(frozen=True)
+class Played:
+    """An episode and how fast it was generated."""
+
+    episode: Episode
+    frames_per_second: float
+
+
+def play(world: World, scene: Scene, choose: Choose, steps: int, seed: int, policy: str) -> Played:
+    """Step ``world`` from ``scene`` up to ``steps`` times; the first row of the episode is the scene's last frame."""
+    from actionparty.data.tiles import encode
+
+    observations = [world.reset(seed=seed, scene=scene)]
+    chosen = [np.full(scene.world.subjects, NO_ACTION, np.int64)]
+    began = time.monotonic()
+    with console.progress() as bars:
+        for step in bars.track(range(steps), description=scene.world.name):
+            chosen.append(choose(step, observations[-1]))
+            observations.append(world.step(chosen[-1]))
+            if observations[-1].ended:
+                break
+    speed = (len(observations) - 1) / (time.monotonic() - began)
+    pictures = encode(np.stack([o.frame for o in observations]))
+    episode = Episode(
+        world=scene.world,
+        seed=seed,
+        tiles=pictures.tiles,
+        grid=pictures.grid,
+        states=SubjectStates.stack([o.states for o in observations]),
+        actions=np.stack(chosen),
+        rewards=np.stack([o.rewards for o in observations]),
+        ended=observations[-1].ended,
+        policy=policy,
+        frames_raw=pictures.raw,
+    )
+    return Played(episode, speed)
+
+
+def read_actions(path: Path, spec: WorldSpec) -> Ints:
+    """Return the actions (T, N) of a JSON file: rows of names, or an object (a rollout.json) with them as ``actions``.
+
+    Raises:
+        InvalidInputError: not such a file, or a row without exactly one action per subject.
+        UnknownNameError: an action that the world does not have; the nearest names are suggested.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: not a JSON file ({error}).") from error
+    rows = content.get("actions") if isinstance(content, dict) else content
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
+        raise InvalidInputError(f"{path}: expected a list with one row of action names per step.")
+    for step, row in enumerate(rows):
+        if len(row) != spec.subjects:
+            raise InvalidInputError(
+                f"{path}: step {step} has {len(row)} actions, but {spec.name} has {spec.subjects} subjects."
+            )
+    return np.array([[spec.action_index(str(name)) for name in row] for row in rows], np.int64)
+
+
+def shipped_checkpoint(world: str) -> str:
+    """Return the name of the first shipped checkpoint with scenes of ``world``.
+
+    Raises:
+        UnknownNameError: there is no such world at all.
+        CheckpointError: none of the shipped checkpoints knows it.
+    """
+    from actionparty.rollout.scenes import scene_worlds
+    from actionparty.training.checkpoint import find_checkpoint, shipped_names
+    from actionparty.worlds.catalogue import world_spec
+
+    for name in shipped_names():
+        if world in scene_worlds(find_checkpoint(name)):
+            return name
+    world_spec(world)
+    raise CheckpointError(f"no weights for {world} come with the package: train some and give them as --checkpoint.")
+
+
+def _scene_from_data(path: Path, world: str, number: str, network: Network) -> Scene:
+    from actionparty.data.dataset import load_episodes
+
+    if not number.isdigit():
+        raise InvalidInputError(f"--scene {number}: with --data it is the number of an episode.")
+    config = network.config
+    for index, episode in enumerate(load_episodes(path, [world])):
+        if index == int(number):
+            return episode.scene(min(config.memory, len(episode)) - 1, config.context, config.memory)
+    raise InvalidInputError(f"{path}: there is no episode number {number} of {world}.")
+
+
+def _follow(rows: Ints) -> Choose:
+    def choose(step: int, observation: Observation) -> Ints:
+        if step >= len(rows):
+            raise InvalidInputError(f"the actions end after {len(rows)} steps: give --steps {len(rows)} or fewer.")
+        return np.asarray(rows[step])
+
+    return choose
+
+
+def _ask(name: str, spec: WorldSpec, seed: int) -> Choose:
+    from actionparty.worlds.policies import policy
+
+    acting = policy(name)
+    acting.reset(spec, seed)
+    return lambda step, observation: acting.act(observation)
+
+
+def _write(out: Path, episode: Episode) -> None:
+    from actionparty.data.episodes import write_episode
+    from actionparty.data.inspection import filmstrip, spread_steps
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_episode(out / "episode", episode)
+    filmstrip(episode, out / "filmstrip.png", spread_steps(len(episode), FILMSTRIP_FRAMES))
