@@ -36,16 +36,18 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "worlds", tuple(self.worlds))
+        for name in ("width", "head_width", "observe_layers", "update_layers", "render_layers", "context", "memory"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"model config: {name} must be at least 1, but is {getattr(self, name)}.")
         if self.width % self.head_width or self.head_width % 4:
             raise InvalidInputError(
                 f"model config: width {self.width} must be a multiple of head_width {self.head_width}, "
                 "and head_width a multiple of 4."
             )
-        for name in ("observe_layers", "update_layers", "render_layers", "context", "memory"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"model config: {name} must be at least 1, but is {getattr(self, name)}.")
         if self.memory < self.context:
-            raise InvalidInputError(f"model config: memory {self.memory} must not be shorter than context {self.context}.")
+            raise InvalidInputError(
+                f"model config: memory {self.memory} must not be shorter than context {self.context}."
+            )
 
 
 SMALL = ModelConfig()
@@ -113,6 +115,8 @@ class TrainConfig:
             raise InvalidInputError(f"train config: bf16 must be auto, on or off, but is {self.bf16!r}.")
         if self.frames < 1 or self.batch < 1:
             raise InvalidInputError(f"train config: frames ({self.frames}) and batch ({self.batch}) must be positive.")
+        if self.learning_rate <= 0:
+            raise InvalidInputError(f"train config: learning_rate must be above 0, but is {self.learning_rate}.")
 
 
 @dataclass(frozen=True)
@@ -141,9 +145,17 @@ def to_json(config: ModelConfig | TrainConfig | RolloutConfig) -> dict[str, Any]
 
 
 def from_json(cls: type[C], values: dict[str, Any]) -> C:
-    """Build a ``cls`` from JSON values; unknown keys are an error, never ignored."""
+    """Build a ``cls`` from JSON values; unknown keys are an error, never ignored.
+
+    Raises:
+        UnknownNameError: a key that is no setting; the nearest are suggested.
+        InvalidInputError: a value out of range or of the wrong type.
+    """
     known = {f.name for f in fields(cls)}
     for key in values:
         if key not in known:
             raise unknown_name(f"{cls.__name__} setting", key, known)
-    return cls(**values)
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise InvalidInputError(f"{cls.__name__}: a setting has the wrong type ({error}).") from error

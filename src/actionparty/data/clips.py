@@ -181,8 +181,8 @@ class _Parts:
             self.spec = episode.world
         elif self.spec != episode.world:
             raise DatasetError(
-                f"{episode.world.name} seed {episode.seed}: recorded as {episode.world}, but other episodes as {self.spec}; "
-                "keep datasets with different numbers of subjects in different folders."
+                f"{episode.world.name} seed {episode.seed}: recorded as {episode.world}, but other episodes as "
+                f"{self.spec}; keep datasets with different numbers of subjects in different folders."
             )
         t = len(episode)
         ids = np.array(action_ids(episode.world.actions))

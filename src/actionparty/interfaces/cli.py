@@ -9,6 +9,7 @@ import typer
 from actionparty.interfaces import (
     commands_data,
     commands_evaluate,
+    commands_export,
     commands_rollout,
     commands_train,
     commands_worlds,
@@ -30,6 +31,7 @@ app.command()(commands_data.verify)
 app.command()(commands_train.train)
 app.command()(commands_rollout.rollout)
 app.command()(commands_evaluate.evaluate)
+app.command()(commands_export.export)
 
 
 def _version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,14 +17,13 @@ from actionparty.interfaces.commands_data import Json, record_with_bars
 from actionparty.types import Episode, WorldSpec
 
 if TYPE_CHECKING:
+    from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.labels import TileLabels
     from actionparty.evaluation.report import EvaluationReport
     from actionparty.rollout.rollout import BatchRollout
 
 HELD_OUT = Path("datasets/held-out")
 """Where held-out episodes are kept that the command records itself."""
-SHIPPED_HELD_OUT = "held-out"
-"""Folder of a shipped checkpoint with held-out episodes, for machines without the simulator."""
 SHOWN = ("ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "changed_tile", "isolation", "swap", "detector")
 _DEFAULTS = RolloutConfig()
 
@@ -33,7 +33,7 @@ def evaluate(
     world: Annotated[list[str] | None, typer.Option(help="Only this world; may be given several times.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset of held-out episodes. (default: recorded as needed)", show_default=False),
+        typer.Option(help="Dataset of held-out episodes. (default: shipped or recorded)", show_default=False),
     ] = None,
     rollouts: Annotated[int, typer.Option(help="Rollouts of each world.")] = 20,
     horizon: Annotated[int, typer.Option(help="Steps of each rollout.")] = 200,
@@ -50,9 +50,9 @@ def evaluate(
     """Measure how well every subject obeys, and for how long.
 
     The yardstick is the real simulator: held-out episodes (seed labels from
-    1,000,000 on, which no training uses). Without --data they are recorded
-    into datasets/held-out and kept; where a simulator is missing, those that
-    ship with the weights are used. The columns are defined in docs/metrics.md.
+    1,000,000 on, which no training uses). Shipped weights bring some along.
+    For others they are recorded into datasets/held-out and kept, unless --data
+    names a dataset of your own.
 
     Examples:
       actionparty evaluate runs/party
@@ -62,7 +62,6 @@ def evaluate(
     from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.evaluate import evaluate as measure
     from actionparty.rollout.rollout import BatchRollout
-    from actionparty.rollout.scenes import load_palette
     from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network
 
     if out is not None:
@@ -72,13 +71,13 @@ def evaluate(
     context, memory = network.config.context, network.config.memory
     settings = EvaluationSettings(rollouts, horizon, batch=batch, seed=seed, context=context, memory=memory)
     sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
-    episodes = _held_out(
-        folder, _wanted(folder, network.config.worlds, world), data, settings.rollouts, settings.horizon
-    )
+    worlds = _wanted(folder, network.config.worlds, world)
+    source = data or _held_out(folder, worlds, settings)
+    episodes = {name: _episodes(source, name, rollouts) for name in worlds}
     labels = {name: _labels(folder, name, recorded) for name, recorded in episodes.items()}
 
     def make(spec: WorldSpec) -> BatchRollout:
-        return BatchRollout(network, sampling, load_palette(folder, spec.name) if snap else None)
+        return BatchRollout(network, sampling, labels[spec.name].tiles if snap else None)
 
     with console.progress() as bars:
         tasks = {name: bars.add_task(name, total=None) for name in episodes}
@@ -108,30 +107,27 @@ def _wanted(folder: Path, known: Sequence[str], worlds: Sequence[str] | None) ->
     return list(dict.fromkeys(worlds or known))
 
 
-def _held_out(
-    folder: Path, worlds: Sequence[str], data: Path | None, rollouts: int, horizon: int
-) -> dict[str, list[Episode]]:
-    """Return the held-out episodes of each world, recorded now where they are missing and can be."""
-    if data is not None:
-        return {name: _episodes(data, name) for name in worlds}
+def _held_out(folder: Path, worlds: Sequence[str], settings: EvaluationSettings) -> Path:
+    """Return the dataset of held-out episodes: the one beside the weights, else ours, recorded where it is missing."""
     from actionparty.data.recording import FIRST_EVALUATION_SEED
-    from actionparty.worlds.catalogue import entries
+    from actionparty.evaluation.export import HELD_OUT as BESIDE_WEIGHTS
 
-    here = {entry.spec.name for entry in entries() if entry.available}
-    shipped = folder / SHIPPED_HELD_OUT
-    playable = [name for name in worlds if name in here or not shipped.is_dir()]
-    if playable:
-        rows = horizon + 3  # so that one rollout per episode can be compared to its end
-        console.say(f"held-out episodes: {HELD_OUT} ({rollouts} x {rows} rows of each world, recorded where missing)")
-        record_with_bars(playable, rollouts * rows, FIRST_EVALUATION_SEED, HELD_OUT, shard_steps=rows)
-    return {name: _episodes(HELD_OUT if name in playable else shipped, name) for name in worlds}
+    if (folder / BESIDE_WEIGHTS).is_dir():
+        return folder / BESIDE_WEIGHTS
+    rows = settings.horizon + 3  # so that one rollout in every episode can be compared to its end
+    console.say(
+        f"held-out episodes: {HELD_OUT}, {settings.rollouts} of {rows} rows of each world, recorded where missing"
+    )
+    record_with_bars(worlds, settings.rollouts * rows, FIRST_EVALUATION_SEED, HELD_OUT, shard_steps=rows)
+    return HELD_OUT
 
 
-def _episodes(path: Path, world: str) -> list[Episode]:
+def _episodes(path: Path, world: str, at_most: int) -> list[Episode]:
     from actionparty.data.dataset import load_episodes
     from actionparty.data.recording import FIRST_EVALUATION_SEED
 
-    found = [episode for episode in load_episodes(path, [world]) if episode.seed >= FIRST_EVALUATION_SEED]
+    held_out = (episode for episode in load_episodes(path, [world]) if episode.seed >= FIRST_EVALUATION_SEED)
+    found = list(islice(held_out, at_most))
     if not found:
         again = f"actionparty record {world} --seed {FIRST_EVALUATION_SEED} --out {path}"
         raise DatasetError(f"{path}: no held-out episode of {world}; make some with: {again}")

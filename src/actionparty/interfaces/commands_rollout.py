@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from actionparty.config import RolloutConfig, to_json
-from actionparty.errors import CheckpointError, InvalidInputError
+from actionparty.errors import CheckpointError, InvalidInputError, MissingDependencyError
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json
 from actionparty.types import NO_ACTION, Episode, Ints, Observation, Scene, SubjectStates, World, WorldSpec
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 100
 FILMSTRIP_FRAMES = 18
+FILM_WIDTH = 640
+FILM_FRAMES_PER_SECOND = 8.0
 _DEFAULTS = RolloutConfig()
 Choose = Callable[[int, Observation], Ints]
 """Decides the actions (N,) of step t from the observation before it."""
@@ -54,9 +56,9 @@ def rollout(
 ) -> None:
     """Generate an episode of a world, without its simulator.
 
-    The folder gets frames, states, actions and rewards (Parquet, as recorded
-    episodes), a filmstrip, the scene, and rollout.json, which says how to
-    repeat it: the same scene, seed and actions give the same frames.
+    The folder gets a film, a filmstrip, frames, states, actions and rewards
+    (Parquet, as recorded episodes), the scene, and rollout.json, which says how
+    to repeat it: the same scene, seed and actions give the same frames.
 
     Examples:
       actionparty rollout coins --out outputs/coins
@@ -214,4 +216,29 @@ def _write(out: Path, episode: Episode) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     write_episode(out / "episode", episode)
+    _write_film(out, episode)
     filmstrip(episode, out / "filmstrip.png", spread_steps(len(episode), FILMSTRIP_FRAMES))
+
+
+def _write_film(out: Path, episode: Episode) -> None:
+    """Write film.mp4, or film.gif where PyAV is not installed, with a ring and the action of every subject."""
+    from actionparty.interfaces.drawing import Shot, fit_scale, scene_picture, subject_colours
+    from actionparty.interfaces.video import write_gif, write_mp4
+
+    colours = subject_colours(episode.identities())
+    scale = fit_scale(episode.world, FILM_WIDTH)
+    pictures = (
+        scene_picture(
+            [("generated", Shot(episode.frames(t, t + 1)[0], episode.states[t], episode.actions[t]))],
+            episode.world,
+            colours,
+            scale,
+            f"step {t}",
+        )
+        for t in range(len(episode))
+    )
+    try:
+        write_mp4(out / "film.mp4", pictures, FILM_FRAMES_PER_SECOND)
+    except MissingDependencyError as error:
+        console.say(f"{error} Writing a GIF instead.")
+        write_gif(out / "film.gif", list(pictures), FILM_FRAMES_PER_SECOND)

@@ -1,1 +1,1 @@
-"""The network: observe, update, render. It knows tensors only, neither worlds nor files nor the flow's time convention."""
+"""The network: observe, update, render. It knows tensors only: no worlds, no files, not the flow's time convention."""

@@ -72,7 +72,9 @@ class Block(nn.Module):
 
         ``time`` is the (B, width) time embedding of a timed block; ``key_mask`` is (B, T + context), True where seen.
         """
-        c = _Modulation(self.modulation(functional.silu(time))) if self.modulation is not None else None
+        c = None
+        if self.modulation is not None and time is not None:
+            c = _Modulation(self.modulation(functional.silu(time)))
         y = self.norm_attention(x)
         y = y if c is None else y * (1 + c.scale_attention) + c.shift_attention
         k, v = self.attention.keys(y, table)
@@ -83,7 +85,8 @@ class Block(nn.Module):
         y = self.norm_mlp(x)
         y = y if c is None else y * (1 + c.scale_mlp) + c.shift_mlp
         update = self.mlp(y)
-        return x + (update if c is None else (1 + c.gate_mlp) * update)
+        x = x + (update if c is None else (1 + c.gate_mlp) * update)
+        return x
 
 
 class _Modulation:

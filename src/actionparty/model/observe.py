@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block
-from actionparty.model.ops import Rotary, concat_rotary, grid_positions, place, rotary
+from actionparty.model.ops import Rotary, concat_rotary, grid_positions, grid_size, place, rotary
 from actionparty.model.tokens import CellTokens, Subjects, SubjectTokens
 
 
@@ -33,7 +33,9 @@ class Observed:
     """(B, N) bool, None where no subject is padding."""
 
 
-def join_masks(first: Tensor | None, second: Tensor | None, shapes: tuple[tuple[int, int], tuple[int, int]]) -> Tensor | None:
+def join_masks(
+    first: Tensor | None, second: Tensor | None, shapes: tuple[tuple[int, int], tuple[int, int]]
+) -> Tensor | None:
     """Concatenate two key masks along tokens; None where neither hides anything. ``shapes``: (B, T) of each."""
     if first is None and second is None:
         return None
@@ -67,14 +69,14 @@ class Observe(nn.Module):
         Args:
             context: (B, K, M, 192) pixels in [-1, 1], oldest first; M = h * w.
             subjects: their states, actions and identities.
-            grid: (h, w).
+            grid: (h, w), padding included.
             world: (B,) long, 1 + index into ``config.worlds``; 0 stands for an unknown world.
-            cell_mask: (B, M) False where a cell is only padding.
+            cell_mask: (B, M) False where a cell is only padding, to the right of or below the real frame.
         """
         b, _, m, _ = context.shape
         n = subjects.action.shape[1]
         flavour = self.world(world)[:, None]
-        u = self.subject_tokens(subjects, grid) + flavour
+        u = self.subject_tokens(subjects, grid_size(grid, cell_mask, context.device)) + flavour
         v = self.cell_tokens(context) + flavour
         if self.config.placement:
             v = place(v, self.placement(u), subjects.now, subjects.presence, grid)

@@ -1,7 +1,8 @@
-"""How cells and subjects become tokens. A subject token is made of what is its own: place, facing, picture, action, past."""
+"""How cells and subjects become tokens. A subject token holds what is its own: place, facing, picture, action, past."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -41,9 +42,9 @@ class Subjects:
     mask: Tensor | None = None
     """(B, N) bool, False where a subject is only padding; None: all are real."""
 
-    def map(self, function: Any) -> Subjects:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Subjects:
         """Apply ``function`` to every tensor."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: None if v is None else function(v) for k, v in values.items()})
 
     @property
@@ -87,15 +88,14 @@ class SubjectTokens(nn.Module):
         self.past_action = nn.Embedding(CAPACITY + 1, _ACTION_WIDTH)
         self.past = nn.Linear(config.memory * (_PAST + _ACTION_WIDTH), config.width)
 
-    def forward(self, subjects: Subjects, grid: tuple[int, int]) -> Tensor:
-        """Return (B, N, width)."""
-        token: Tensor = self.state(torch.cat([self._now(subjects, grid), subjects.identity], -1))
-        return token + self.action(subjects.action) + self.past(self._past(subjects))
+    def forward(self, subjects: Subjects, size: Tensor) -> Tensor:
+        """Return (B, N, width). ``size`` is (w, h) of the frame in cells, (2,) or (B, 1, 2)."""
+        token: Tensor = self.state(torch.cat([self._now(subjects, size), subjects.identity], -1))
+        token = token + self.action(subjects.action) + self.past(self._past(subjects))
+        return token
 
     @staticmethod
-    def _now(subjects: Subjects, grid: tuple[int, int]) -> Tensor:
-        h, w = grid
-        size = torch.tensor([w, h], device=subjects.position.device, dtype=torch.float32)
+    def _now(subjects: Subjects, size: Tensor) -> Tensor:
         place = (subjects.now.float() + 0.5) / size * 2 - 1
         age = torch.log1p(subjects.age.float())[..., None] / _AGE_SCALE
         alive = subjects.alive[:, -1, :, None].float() * 2 - 1

@@ -1,7 +1,8 @@
-"""Update: the next states of all subjects are denoised together, reading the observed cells. N tokens only, so steps are cheap.
+"""Update: the next states of all subjects are denoised together, reading the observed cells.
 
-A state is a vector of ``STATE_CHANNELS`` numbers near [-1, 1]: displacement (x, y) in cells, facing as a
-+-1 code of 4, alive, and *jump* (the subject reappears or is moved beyond reach: then a pointer over all cells says where).
+It has N tokens only, so steps are cheap. A state is a vector of ``STATE_CHANNELS`` numbers near [-1, 1]: displacement
+(x, y) in cells, facing as a +-1 code of 4, alive, and *jump* (the subject reappears or is moved beyond reach: then a
+pointer over all cells says where).
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Update(nn.Module):
     def point(self, observed: Observed, features: Tensor) -> Tensor:
         """Return logits (B, N, M) over the cells where a jumping subject appears."""
         q, k = self.pointer_query(features), self.pointer_key(observed.cells)
-        logits = torch.einsum("bnd,bmd->bnm", q, k).float() / self.config.width**0.5
+        logits: Tensor = torch.einsum("bnd,bmd->bnm", q, k).float() / self.config.width**0.5
         if observed.cell_mask is not None:
             logits = logits.masked_fill(~observed.cell_mask[:, None], float("-inf"))
         return logits

@@ -169,7 +169,7 @@ class BatchRollout:
         generators = []
         for row in table.noise:
             generator = torch.Generator()
-            generator.set_state(row.cpu())
+            generator.set_state(row.cpu().clone())  # a view with an offset crashes torch 2.13
             generators.append(generator)
         noise = StepNoise.draw(generators, spec.subjects, spec.grid[0] * spec.grid[1])
         moved = StepNoise(*(value.to(self.device) for value in vars(noise).values()))

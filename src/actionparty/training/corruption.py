@@ -35,7 +35,7 @@ def corrupt_tiles(world: WorldClips, clips: Clips, share: float, generator: torc
     for frame in range(k):
         _put(out[:, frame], cells[:, frame], world.common[cells[:, frame]], erased)
     _put(out[:, -1], now, world.common[now], displaced)
-    h, w = clips.world.grid
+    w = clips.world.grid[1]
     offsets = torch.tensor([1, -1, w, -w], device=device)
     step = offsets[torch.randint(4, (b, n), generator=generator, device=device)]
     _put(out[:, -1], (now + step).clamp(0, m - 1), own, displaced)

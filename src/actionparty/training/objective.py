@@ -43,7 +43,7 @@ class Inputs:
 
 
 def true_states(clips: Clips) -> NextStates:
-    """The recorded next states as the flow's clean data."""
+    """Return the recorded next states as the flow's clean data."""
     moved = clips.next_position - clips.position[:, -1]
     far = moved.abs().amax(-1) > REACH
     jump = clips.next_alive & (~clips.alive[:, -1] | far)
@@ -52,7 +52,7 @@ def true_states(clips: Clips) -> NextStates:
 
 
 def subjects_of(clips: Clips, tiles: Tensor) -> Subjects:
-    """The subjects of ``clips``; ``tiles`` (P, 192) is the world's tile table."""
+    """Return the subjects of ``clips``; ``tiles`` (P, 192) is the world's tile table."""
     return Subjects(
         clips.position, clips.facing, clips.alive, clips.past_action, clips.action, clips.age, tiles[clips.identity]
     )
@@ -199,7 +199,8 @@ def _head_loss(network: Network, features: Tensor, clips: Clips) -> Tensor:
     some = clips.reward != 0
     loss = functional.binary_cross_entropy_with_logits(happens, some.float())
     loss = loss + ((value - symlog(clips.reward)) ** 2 * some).sum() / some.sum().clamp(min=1)
-    return loss + functional.binary_cross_entropy_with_logits(end, clips.ended.float())
+    loss = loss + functional.binary_cross_entropy_with_logits(end, clips.ended.float())
+    return loss
 
 
 def _batch_noise(batch: int, subjects: int, cells: int, generator: torch.Generator) -> StepNoise:

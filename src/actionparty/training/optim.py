@@ -30,7 +30,9 @@ class Optimizer:
         decay = config.weight_decay
         self.parts: dict[str, torch.optim.Optimizer] = {
             "muon": torch.optim.Muon(blocks, lr=config.muon_rate, weight_decay=decay, momentum=0.95),
-            "adamw": torch.optim.AdamW(others, lr=config.learning_rate, betas=config.betas, weight_decay=decay, fused=True),
+            "adamw": torch.optim.AdamW(
+                others, lr=config.learning_rate, betas=config.betas, weight_decay=decay, fused=True
+            ),
         }
 
     def step(self, rate: float) -> None:

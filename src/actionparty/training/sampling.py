@@ -81,6 +81,7 @@ def sample_step(
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal features
+        clean: Tensor
         clean, features = network.render(observed, resolved, choice, chosen_last, noisy, time)
         return clean
 
@@ -102,6 +103,7 @@ def _resolve_states(
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal features
+        clean: Tensor
         clean, features = network.update(observed, memory, noisy, time)
         return clean
 
@@ -113,10 +115,12 @@ def _resolve_states(
         landing = _land(network.update.point(observed, features), noise.lots[..., 0], w)
         position = torch.where(states.jump[..., None], landing, position)
     if settings.exclusive:
+        wanted = position
         position, alive = settle(position, subjects.now, states.alive, subjects.alive[:, -1], noise.lots[..., 1], w)
-        moved = torch.where(states.jump[..., None], torch.zeros_like(position), position - subjects.now)
+        jump = states.jump & alive & (position == wanted).all(-1)  # who lost its cell stayed, whatever it wanted
+        moved = torch.where(jump[..., None], torch.zeros_like(position), position - subjects.now)
         moved = torch.where(alive[..., None], moved, torch.zeros_like(moved))
-        states = NextStates(moved, states.facing, alive, states.jump & alive)
+        states = NextStates(moved, states.facing, alive, jump)
     return states, position
 
 
@@ -192,5 +196,3 @@ def symlog(x: Tensor) -> Tensor:
 def symexp(x: Tensor) -> Tensor:
     """Inverse of ``symlog``."""
     return x.sign() * x.abs().expm1()
-
-

@@ -1,0 +1,263 @@
+"""The way through, as the help tells it: record, inspect, verify, train, rollout, evaluate, all with real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from actionparty.data.dataset import open_dataset
+from actionparty.data.episodes import read_episode
+from actionparty.interfaces.cli import app
+from actionparty.interfaces.commands_evaluate import HELD_OUT
+from actionparty.interfaces.commands_rollout import read_actions
+from actionparty.types import WorldSpec
+from actionparty.worlds.catalogue import world_names
+
+SPEC = WorldSpec("game", 2, (3, 3), ("noop", "forward"))
+runner = CliRunner()
+
+
+def run(*line: object, code: int = 0) -> Any:
+    """Run a command in this process; return what it printed, as JSON where it is."""
+    result = runner.invoke(app, [str(part) for part in line], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout) if "--json" in line else result.stdout
+
+
+def complaint(*line: object) -> str:
+    """Run a command that has to refuse its input; return its one line on stderr."""
+    result = runner.invoke(app, [str(part) for part in line], catch_exceptions=False)
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1
+    return result.stderr
+
+
+@dataclass(frozen=True)
+class Place:
+    """Recorded datasets and a run trained on the first."""
+
+    data: Path
+    """Episodes for training and for evaluation"""
+    held_out: Path
+    """Episodes for evaluation only"""
+    run: Path
+    recorded: dict[str, Any]
+    trained: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("way")
+    data, trained = folder / "data", folder / "run"
+    recorded = run("record", "arena", "--out", data, "--steps", 60, "--shard-steps", 30, "--workers", 1, "--json")
+    held_out = ("--shard-steps", 20, "--seed", 1_000_000, "--workers", 1)
+    run("record", "arena", "--out", data, "--steps", 40, *held_out)
+    run("record", "arena", "--out", folder / "held-out", "--steps", 40, *held_out)
+    summary = run("train", data, "--out", trained, "--size", "tiny", "--frames", 8, "--batch", 4, "--json")
+    return Place(data, folder / "held-out", trained, recorded, summary)
+
+
+def test_worlds_are_listed_for_programs() -> None:
+    listed = run("worlds", "--json")
+    assert [world["name"] for world in listed] == world_names()
+    for world in listed:
+        assert set(world) == {"name", "subjects", "grid", "actions", "weights", "scenes", "available"}
+        assert isinstance(world["available"], bool)
+        assert len(world["grid"]) == 2
+
+
+def test_worlds_are_listed_for_people() -> None:
+    assert "clean_up" in run("worlds")
+    assert "fire_clean" in run("worlds", "clean_up")
+    assert "coins" in complaint("worlds", "coin")
+
+
+def test_record_says_what_it_added_and_adds_only_what_is_missing(place: Place) -> None:
+    assert place.recorded["rows"] == {"arena": 60}
+    assert place.recorded["shards"] == 2
+    again = run("record", "arena", "--out", place.data, "--steps", 60, "--shard-steps", 30, "--workers", 1, "--json")
+    assert again["rows"] == {"arena": 0}
+
+
+def test_record_of_an_unknown_world_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert "Did you mean arena" in complaint("record", "arenaa", "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_inspect_counts_and_draws(place: Place, tmp_path: Path) -> None:
+    found = run("inspect", place.data, "--filmstrips", tmp_path / "strips", "--json")
+    assert found["steps"] == 100
+    assert found["episodes"] == 4
+    assert (tmp_path / "strips" / "arena.png").stat().st_size > 0
+    assert "forward" in run("inspect", place.data)
+
+
+def test_verify_is_silent_about_a_whole_dataset_and_names_what_is_damaged(place: Place, tmp_path: Path) -> None:
+    assert run("verify", place.data, "--json")["ok"]
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", place.data, copy], check=True)
+    victim = next(copy.rglob("*.steps.parquet"))
+    victim.write_bytes(victim.read_bytes()[:-100])
+    found = run("verify", copy, "--json", code=1)
+    assert not found["ok"]
+    assert any(victim.name in problem for problem in found["problems"])
+    assert victim.name in run("verify", copy, code=1)
+
+
+def test_train_reports_and_leaves_evaluation_episodes_out(place: Place) -> None:
+    assert place.trained["frames"] == 8
+    assert place.trained["worlds"] == ["arena"]
+    about = json.loads((place.run / "weights" / "config.json").read_text())["about"]
+    assert about["worlds"]["arena"]["recorded_frames"] == 60
+
+
+def test_train_refuses_what_it_cannot_do(place: Place, tmp_path: Path) -> None:
+    assert "--resume" in complaint("train", place.data, "--out", place.run)
+    assert "small" in complaint("train", place.data, "--out", tmp_path / "a", "--size", "smal")
+    assert "arena" in complaint("train", place.data, "--out", tmp_path / "a", "--world", "arenas")
+    assert "no episodes to train on" in complaint("train", place.held_out, "--out", tmp_path / "a")
+
+
+def test_resume_keeps_the_recipe_and_continues(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run("train", place.data, "--out", out, "--size", "tiny", "--frames", 4, "--batch", 4, "--learning-rate", 0.001)
+    resumed = run("train", place.data, "--out", out, "--resume", "--frames", 8, "--json")
+    recipe = json.loads((out / "run.json").read_text())
+    assert resumed["frames"] == 8
+    assert (recipe["train"]["batch"], recipe["train"]["learning_rate"], recipe["model"]["width"]) == (4, 0.001, 32)
+    assert "--config" in complaint("train", place.data, "--out", out, "--resume", "--config", out / "run.json")
+
+
+def test_a_recipe_can_be_trained_again(place: Place, tmp_path: Path) -> None:
+    again = run("train", place.data, "--out", tmp_path / "b", "--config", place.run / "run.json", "--json")
+    assert again == {**place.trained, "out": str(tmp_path / "b")} | {
+        key: again[key] for key in ("seconds", "frames_per_second")
+    }
+
+
+def test_interrupted_training_is_saved_and_exits_with_130(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    line = ["train", place.data, "--out", out, "--size", "tiny", "--batch", "2", "--frames", "1000000"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actionparty.interfaces.cli", *map(str, line)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stderr is not None
+    with process, process.stderr:
+        assert "parameters" in process.stderr.readline()
+        log = out / "log.csv"
+        while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 1):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        words = process.stderr.read()
+        assert process.wait() == 130
+    assert "--resume" in words
+    assert "Traceback" not in words
+    assert json.loads((out / "state.json").read_text())["progress"]["frames"] > 0
+
+
+def test_the_same_scene_seed_and_actions_give_the_same_frames(place: Place, tmp_path: Path) -> None:
+    line = ("rollout", "arena", "--checkpoint", place.run, "--data", place.data)
+    first = run(*line, "--steps", 6, "--seed", 3, "--out", tmp_path / "a", "--json")
+    run(*line, "--seed", 3, "--actions", tmp_path / "a" / "rollout.json", "--out", tmp_path / "b")
+    one, two = (read_episode(tmp_path / name / "episode") for name in ("a", "b"))
+    assert first["frames"] == 6
+    assert len(one) == 7
+    assert np.array_equal(one.frames(), two.frames())
+    assert np.array_equal(one.actions, two.actions)
+    start = read_episode_of(place.data).scene(3, 2, 4)
+    assert np.array_equal(one.frames(0, 1)[0], start.frames[-1])
+    assert {"film.mp4", "filmstrip.png", "scene.npz"} <= {path.name for path in (tmp_path / "a").iterdir()}
+
+
+def read_episode_of(data: Path) -> Any:
+    dataset = open_dataset(data)
+    return dataset.read(next(iter(dataset.shards.values())))
+
+
+def test_without_pyav_the_film_is_a_gif(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    line = ("rollout", "arena", "--checkpoint", place.run, "--data", place.data, "--steps", 2)
+    run(*line, "--out", tmp_path / "a")
+    assert (tmp_path / "a" / "film.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_a_saved_scene_starts_a_rollout(place: Place, tmp_path: Path) -> None:
+    line = ("rollout", "arena", "--checkpoint", place.run, "--steps", 2, "--policy", "random")
+    run(*line, "--data", place.data, "--out", tmp_path / "a")
+    run(*line, "--scene", tmp_path / "a" / "scene.npz", "--out", tmp_path / "b")
+    one, two = (read_episode(tmp_path / name / "episode") for name in ("a", "b"))
+    assert np.array_equal(one.frames(), two.frames())
+
+
+def test_rollout_refuses_what_it_cannot_do(place: Place, tmp_path: Path) -> None:
+    line = ("rollout", "arena", "--checkpoint", place.run, "--out", tmp_path / "new")
+    assert "exists" in complaint(*line[:-1], place.data)
+    assert "no episode number 99" in complaint(*line, "--data", place.data, "--scene", 99)
+    assert "number of an episode" in complaint(*line, "--data", place.data, "--scene", "x")
+    assert "random" in complaint(*line, "--data", place.data, "--policy", "randon")
+    actions = tmp_path / "actions.json"
+    actions.write_text(json.dumps([["forward"] * 4, ["forward"] * 3]))
+    assert "step 1 has 3 actions" in complaint(*line, "--data", place.data, "--actions", actions)
+    assert not (tmp_path / "new").exists()
+    assert "checkpoint" in complaint("rollout", "arena", "--checkpoint", "nothing", "--out", tmp_path / "new")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "[1]", '{"actions": 3}', '[["noop"]]', '[["noop", "fly"]]'])
+def test_unusable_actions_are_refused(tmp_path: Path, text: str) -> None:
+    from actionparty.errors import ActionPartyError
+
+    path = tmp_path / "actions.json"
+    path.write_text(text)
+    with pytest.raises(ActionPartyError):
+        read_actions(path, SPEC)
+
+
+def test_actions_are_read_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "actions.json"
+    path.write_text('{"actions": [["noop", "forward"], ["forward", "forward"]]}')
+    assert read_actions(path, SPEC).tolist() == [[0, 1], [1, 1]]
+
+
+def test_evaluate_prints_the_contract_and_writes_a_report(place: Place, tmp_path: Path) -> None:
+    line = ("evaluate", place.run, "--data", place.held_out, "--rollouts", 2, "--horizon", 5)
+    found = run(*line, "--json", "--out", tmp_path / "report")
+    assert len(found["checkpoint"]) == 64
+    assert set(found) == {"checkpoint", "settings", "worlds", "mean", "worst"}
+    assert {"subjects", "rollouts", "ma1", "sa1", "detector", "ci95"} <= set(found["worlds"]["arena"])
+    assert json.loads((tmp_path / "report" / "report.json").read_text()) == found
+    assert "| arena" in (tmp_path / "report" / "report.md").read_text()
+    assert "exists already" in complaint(*line, "--out", tmp_path / "report")
+
+
+def test_evaluate_records_what_it_needs_and_keeps_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ("evaluate", place.run.resolve(), "--rollouts", 2, "--horizon", 5)
+    first = run(*line, "--json")
+    assert {shard.seed for shard in open_dataset(HELD_OUT).shards.values()} == {1_000_000, 1_000_001}
+    assert run(*line, "--json") == first
+    assert "arena" in run(*line)
+
+
+def test_evaluate_refuses_what_it_cannot_do(place: Place, tmp_path: Path) -> None:
+    assert "Known: arena" in complaint("evaluate", place.run, "--world", "coins", "--data", place.held_out)
+    assert "rollouts must be" in complaint("evaluate", place.run, "--data", place.held_out, "--rollouts", 0)
+    training = tmp_path / "training"
+    run("record", "arena", "--out", training, "--steps", 10, "--workers", 1)
+    assert "no held-out episode" in complaint("evaluate", place.run, "--data", training)
