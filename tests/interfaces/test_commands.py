@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 from actionparty.data.dataset import open_dataset
 from actionparty.data.episodes import read_episode
 from actionparty.interfaces.cli import app
+from actionparty.interfaces.commands_demo import free_folder
 from actionparty.interfaces.commands_evaluate import HELD_OUT
 from actionparty.interfaces.commands_rollout import read_actions
+from actionparty.interfaces.commands_train import saved_at
 from actionparty.types import WorldSpec
 from actionparty.worlds.catalogue import world_names
 
@@ -146,7 +148,7 @@ def test_a_recipe_can_be_trained_again(place: Place, tmp_path: Path) -> None:
     }
 
 
-def test_interrupted_training_is_saved_and_exits_with_130(place: Place, tmp_path: Path) -> None:
+def test_interrupted_training_says_what_is_saved_and_exits_with_130(place: Place, tmp_path: Path) -> None:
     out = tmp_path / "run"
     line = ["train", place.data, "--out", out, "--size", "tiny", "--batch", "2", "--frames", "1000000"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -167,7 +169,7 @@ def test_interrupted_training_is_saved_and_exits_with_130(place: Place, tmp_path
         assert process.wait() == 130
     assert "--resume" in words
     assert "Traceback" not in words
-    assert json.loads((out / "state.json").read_text())["progress"]["frames"] > 0
+    assert f"{saved_at(out):,} frames are saved" in words
 
 
 def test_the_same_scene_seed_and_actions_give_the_same_frames(place: Place, tmp_path: Path) -> None:
@@ -261,3 +263,41 @@ def test_evaluate_refuses_what_it_cannot_do(place: Place, tmp_path: Path) -> Non
     training = tmp_path / "training"
     run("record", "arena", "--out", training, "--steps", 10, "--workers", 1)
     assert "no held-out episode" in complaint("evaluate", place.run, "--data", training)
+
+
+@pytest.fixture(scope="module")
+def box(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that stands alone."""
+    out = tmp_path_factory.mktemp("box") / "box"
+    found = run(
+        *("export", place.run, "--out", out, "--train", place.data, "--held-out", place.held_out),
+        *("--scenes", 2, "--episodes", 2, "--json"),
+    )
+    assert (found["worlds"], found["scenes"], found["held_out"]) == (["arena"], 2, 2)
+    return out
+
+
+def test_an_exported_checkpoint_brings_all_that_rollout_and_evaluate_need(box: Path, tmp_path: Path) -> None:
+    found = run("rollout", "arena", "--checkpoint", box, "--scene", 1, "--steps", 2, "--out", tmp_path / "a", "--json")
+    assert found["scene"].startswith("arena seed 1000001")
+    assert "Did you mean" in complaint("rollout", "aren", "--checkpoint", box, "--out", tmp_path / "b")
+    assert "scene" in complaint("rollout", "arena", "--checkpoint", box, "--scene", 7, "--out", tmp_path / "b")
+    report = run("evaluate", box, "--rollouts", 2, "--horizon", 3, "--snap", "--json")
+    assert report["settings"]["snap"] is True
+
+
+def test_demo_films_and_lists_what_it_made(box: Path, tmp_path: Path) -> None:
+    line = ("demo", "--checkpoint", box, "--steps", 3)
+    found = run(*line, "--out", tmp_path / "a", "--no-metrics", "--json")
+    assert {Path(path).suffix for path in found["files"]["arena"]} == {".mp4", ".gif", ".png"}
+    assert all(Path(path).stat().st_size > 0 for path in found["files"]["arena"])
+    assert found["report"] is None
+    assert "exists" in complaint(*line, "--out", tmp_path / "a")
+    assert "arena.mp4" in run(*line, "--out", tmp_path / "b")
+
+
+def test_demo_never_writes_over_an_older_one(tmp_path: Path) -> None:
+    assert free_folder(tmp_path, "demo") == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert free_folder(tmp_path, "demo") == tmp_path / "demo-3"

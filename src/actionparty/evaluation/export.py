@@ -73,7 +73,9 @@ def export(
 
 def _write_scenes(folder: Path, world: str, episodes: Sequence[Episode], scenes: int, model: ModelConfig) -> int:
     if not episodes:
-        raise DatasetError(f"{world}: no held-out recordings (seed labels from {FIRST_EVALUATION_SEED}) to take scenes from.")
+        raise DatasetError(
+            f"{world}: no held-out recordings (seed labels from {FIRST_EVALUATION_SEED}) to take scenes from."
+        )
     for k in range(scenes):
         episode = episodes[k % len(episodes)]
         step = min(len(episode) - 1, model.context + k * _SCENE_STEP)

@@ -8,6 +8,7 @@ import typer
 
 from actionparty.interfaces import (
     commands_data,
+    commands_demo,
     commands_evaluate,
     commands_export,
     commands_rollout,
@@ -32,6 +33,7 @@ app.command()(commands_train.train)
 app.command()(commands_rollout.rollout)
 app.command()(commands_evaluate.evaluate)
 app.command()(commands_export.export)
+app.command()(commands_demo.demo)
 
 
 def _version(wanted: bool) -> None:

@@ -95,7 +95,7 @@ def evaluate(
     if as_json:
         console.print_json(report.to_json())
     else:
-        _show(report, out)
+        show_report(report, out)
 
 
 def _wanted(folder: Path, known: Sequence[str], worlds: Sequence[str] | None) -> list[str]:
@@ -149,7 +149,8 @@ def _write(out: Path, report: EvaluationReport) -> None:
     (out / "report.md").write_text(report.markdown())
 
 
-def _show(report: EvaluationReport, out: Path | None) -> None:
+def show_report(report: EvaluationReport, out: Path | None) -> None:
+    """Print a report: a table of what matters most, and beneath it what to bear in mind; ``out`` holds all of it."""
     from actionparty.evaluation.report import COLUMNS, PAPER
 
     found = report.to_json()

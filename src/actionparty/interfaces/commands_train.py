@@ -45,6 +45,9 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="JSON recipe to start from, such as another run's run.json.")
     ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from the weights of this checkpoint; parts it lacks start fresh.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it was saved.")
     ] = False,
@@ -64,6 +67,7 @@ def train(
       actionparty train datasets/party --out runs/party --resume
       actionparty train datasets/new --out runs/new --config runs/party/run.json
     """
+    from actionparty.training.checkpoint import find_checkpoint
     from actionparty.training.trainer import start_run
 
     recipe = _read_recipe(config, out if resume else None)
@@ -79,7 +83,7 @@ def train(
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings = replace(from_json(TrainConfig, recipe.get("train", {})), **chosen)
     worlds = training_clips(datasets, world)
-    trainer = start_run(out, model, settings, worlds, resume=resume)
+    trainer = start_run(out, model, settings, worlds, resume=resume, init=None if init is None else find_checkpoint(init))
     console.say(
         f"{trainer.network.parameters_count:,} parameters, {len(worlds)} worlds, "
         f"{sum(map(len, worlds.values())):,} frames, {trainer.device}, {'bf16' if trainer.bf16 else 'fp32'}"
@@ -90,7 +94,7 @@ def train(
         try:
             trainer.run(watcher)
         except KeyboardInterrupt:
-            console.say(f"saved at {trainer.frames:,} frames in {out}; add --resume to go on.")
+            console.say(f"{saved_at(out):,} frames are saved in {out}; add --resume to go on.")
             raise
     seconds = time.monotonic() - began
     summary = {
@@ -153,6 +157,14 @@ def training_clips(datasets: Sequence[Path], worlds: Sequence[str] | None) -> di
             f"{', '.join(map(str, datasets))}: no episodes to train on (seed labels under {FIRST_EVALUATION_SEED:,})."
         )
     return {name: WorldClips(episodes) for name, episodes in found.items()}
+
+
+def saved_at(run: Path) -> int:
+    """Return the frames of the state that a run folder would resume from, 0 where there is none."""
+    from actionparty.training.checkpoint import read_json
+
+    state = run / "state.json"
+    return int(read_json(state)["progress"]["frames"]) if state.exists() else 0
 
 
 def _read_recipe(config: Path | None, resumed: Path | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The demonstration: generate worlds from shipped weights, film them beside the real simulator's recording, measure them.
+"""The demonstration: generate worlds from shipped weights, film them beside the real recording, measure them.
 
-It needs neither a simulator nor a GPU: starts, actions and the real frames come from the held-out recordings that ship with
-the weights. Where a checkpoint has none, its scenes are played by a policy and only the generated world is shown.
+It needs neither a simulator nor a GPU: starts, actions and the real frames come from the held-out recordings that ship
+with the weights. Where a checkpoint has none, its scenes are played by a policy and only the generated world is shown.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SEVEN = 7
 """Subjects of the second world that is shown."""
 FILM_RATE = 6.0
 """Steps shown in a second; Melting Pot itself is played at 8."""
-GIF_STEPS = 80
+GIF_STEPS = 60
 SHEET_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _MEASURED = EvaluationSettings(rollouts=8, horizon=100, steps_per_episode=16, probes_per_episode=8, batch=8)
 Echo = Callable[[str], None]
@@ -185,7 +185,7 @@ def film(played: Played, out: Path, echo: Echo) -> list[Path]:
     except MissingDependencyError as error:
         echo(f"{error} (the GIF is there)")
         files.pop(0)
-    write_gif(files[-2], list(_pictures(played, min(last, GIF_STEPS), 400)), FILM_RATE)
+    write_gif(files[-2], list(_pictures(played, min(last, GIF_STEPS), 320)), FILM_RATE)
     _sheet(played).save(files[-1])
     return files
 
@@ -203,7 +203,7 @@ def _sheet(played: Played) -> Image.Image:
     rows = [("generated", [played.generated[s] for s in steps])]
     if played.real:
         rows.append(("real simulator", [played.real[s] for s in steps]))
-    return contact_sheet(rows, steps, played.spec, played.colours, fit_scale(played.spec, 400))
+    return contact_sheet(rows, steps, played.spec, played.colours, fit_scale(played.spec, 520))
 
 
 def _measured(network: Network, folder: Path, worlds: Sequence[str], echo: Echo) -> EvaluationReport | None:

@@ -36,7 +36,7 @@ def _shared_palette(pictures: Sequence[Image.Image]) -> Image.Image:
     strip = Image.new("RGB", (width, height * len(chosen)))
     for k, picture in enumerate(chosen):
         strip.paste(picture, (0, k * height))
-    return strip.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return strip.quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
 def write_mp4(path: Path, pictures: Iterable[Image.Image], frames_per_second: float) -> str:

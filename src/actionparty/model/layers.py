@@ -73,20 +73,20 @@ class Block(nn.Module):
         ``time`` is the (B, width) time embedding of a timed block; ``key_mask`` is (B, T + context), True where seen.
         """
         c = None
-        if self.modulation is not None and time is not None:
+        if self.modulation is not None:
+            assert time is not None, "a timed block needs the time embedding"
             c = _Modulation(self.modulation(functional.silu(time)))
         y = self.norm_attention(x)
         y = y if c is None else y * (1 + c.scale_attention) + c.shift_attention
         k, v = self.attention.keys(y, table)
         if context is not None:
             k, v = torch.cat([k, context[0]], 2), torch.cat([v, context[1]], 2)
-        update = self.attention(y, table, (k, v), key_mask)
+        update: Tensor = self.attention(y, table, (k, v), key_mask)
         x = x + (update if c is None else (1 + c.gate_attention) * update)
         y = self.norm_mlp(x)
         y = y if c is None else y * (1 + c.scale_mlp) + c.shift_mlp
         update = self.mlp(y)
-        x = x + (update if c is None else (1 + c.gate_mlp) * update)
-        return x
+        return x + (update if c is None else (1 + c.gate_mlp) * update)
 
 
 class _Modulation:

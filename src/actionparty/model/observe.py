@@ -23,6 +23,8 @@ class Observed:
     """(B, N, width)"""
     position: Tensor
     """(B, N, 2) where the subjects are now."""
+    facing: Tensor
+    """(B, N) long, their facings now."""
     presence: Tensor
     """(B, N) 1 for living, real subjects."""
     grid: tuple[int, int]
@@ -56,6 +58,8 @@ class Observe(nn.Module):
         self.cell_tokens = CellTokens(config)
         self.subject_tokens = SubjectTokens(config)
         self.placement = nn.Linear(config.width, config.width)
+        self.view = nn.Linear(9 * config.width, config.width, bias=False)
+        nn.init.zeros_(self.view.weight)
         self.world = nn.Embedding(len(config.worlds) + 1, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.head_width, timed=False) for _ in range(config.observe_layers)
@@ -86,6 +90,4 @@ class Observe(nn.Module):
         x = torch.cat([v, u.to(v.dtype)], 1)
         for block in self.blocks:
             x = block(x, table, key_mask=mask)
-        return Observed(
-            x[:, :m], x[:, m:], subjects.now, subjects.presence, grid, cell_table, cell_mask, subjects.mask
-        )
+        return Observed(x[:, :m], x[:, m:], subjects.now, subjects.facing[:, -1], subjects.presence, grid, cell_table, cell_mask, subjects.mask)

@@ -110,3 +110,28 @@ def place(cells: Tensor, tokens: Tensor, position: Tensor, weight: Tensor, grid:
 def _corner_shares(part: Tensor, corners: Tensor) -> Tensor:
     """Bilinear weights (B, 4, N) of the four cells around a fractional position ``part`` (B, N, 2)."""
     return torch.where(corners[:, None] > 0, part[:, None], 1 - part[:, None]).prod(-1)
+
+
+def surroundings(cells: Tensor, position: Tensor, facing: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Read the 3 x 3 cells around each position, turned so that the subject's own facing comes first.
+
+    This is the reverse of ``place``: what lies ahead of a subject always stands in the same channels.
+
+    Args:
+        cells: (B, h * w, d).
+        position: (B, N, 2) x, y in cells.
+        facing: (B, N) long, 0 to 3 for N, E, S, W.
+        grid: (h, w).
+
+    Returns:
+        (B, N, 9 * d), zeros for what is outside the grid.
+    """
+    h, w = grid
+    turns = torch.tensor([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
+    steps = torch.tensor([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    offsets = torch.einsum("fij,sj->fsi", turns, steps).to(position.device)
+    at = position.round().long()[:, :, None] + offsets[facing]
+    inside = (at >= 0).all(-1) & (at[..., 0] < w) & (at[..., 1] < h)
+    index = (at[..., 1].clamp(0, h - 1) * w + at[..., 0].clamp(0, w - 1)).flatten(1)
+    seen = cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1])).unflatten(1, inside.shape[1:])
+    return (seen * inside[..., None].to(seen.dtype)).flatten(2)

@@ -57,9 +57,7 @@ class Render(nn.Module):
         width = config.width
         self.next_state = nn.Linear(STATE_CHANNELS, width)
         self.placement = nn.Linear(width, width)
-        self.gate = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1)
-        )
+        self.gate = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
         self.noisy = nn.Linear(CELL_CHANNELS, width)
         self.time = TimeEmbedding(width)
         self.blocks = nn.ModuleList(Block(width, config.head_width, timed=True) for _ in range(config.render_layers))

@@ -45,7 +45,8 @@ class Subjects:
     def map(self, function: Callable[[Tensor], Tensor]) -> Subjects:
         """Apply ``function`` to every tensor."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: None if v is None else function(v) for k, v in values.items()})
+        mapped: dict[str, Any] = {k: None if v is None else function(v) for k, v in values.items()}
+        return replace(self, **mapped)
 
     @property
     def now(self) -> Tensor:
@@ -91,8 +92,9 @@ class SubjectTokens(nn.Module):
     def forward(self, subjects: Subjects, size: Tensor) -> Tensor:
         """Return (B, N, width). ``size`` is (w, h) of the frame in cells, (2,) or (B, 1, 2)."""
         token: Tensor = self.state(torch.cat([self._now(subjects, size), subjects.identity], -1))
-        token = token + self.action(subjects.action) + self.past(self._past(subjects))
-        return token
+        action: Tensor = self.action(subjects.action)
+        past: Tensor = self.past(self._past(subjects))
+        return token + action + past
 
     @staticmethod
     def _now(subjects: Subjects, size: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block, TimeEmbedding
 from actionparty.model.observe import Observed, join_masks
-from actionparty.model.ops import rotary
+from actionparty.model.ops import rotary, surroundings
 from actionparty.model.tokens import FACING_COUNT, facing_code
 
 REACH = 3
@@ -55,9 +55,12 @@ def decode_states(vector: Tensor, *, whole_cells: bool = True) -> NextStates:
 
 
 class UpdateMemory:
-    """Keys of the observed cells for each block: computed once per frame, read by every denoising step."""
+    """Computed once per frame and read by every denoising step: the subjects with their surroundings, the cells' keys."""
 
-    def __init__(self, keys: list[tuple[Tensor, Tensor]], table: tuple[Tensor, Tensor], mask: Tensor | None) -> None:
+    def __init__(
+        self, subjects: Tensor, keys: list[tuple[Tensor, Tensor]], table: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> None:
+        self.subjects = subjects
         self.keys = keys
         self.table = table
         self.mask = mask
@@ -70,6 +73,8 @@ class Update(nn.Module):
         super().__init__()
         self.config = config
         self.noisy = nn.Linear(STATE_CHANNELS, config.width)
+        self.view = nn.Linear(9 * config.width, config.width, bias=False)
+        nn.init.zeros_(self.view.weight)
         self.time = TimeEmbedding(config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.head_width, timed=True) for _ in range(config.update_layers)
@@ -87,12 +92,15 @@ class Update(nn.Module):
         table = rotary(observed.position, self.config.head_width, self.config.rope_base)
         b, n, _ = observed.subjects.shape
         m = observed.cells.shape[1]
-        return UpdateMemory(keys, table, join_masks(observed.subject_mask, observed.cell_mask, ((b, n), (b, m))))
+        cells = observed.cells if observed.cell_mask is None else observed.cells * observed.cell_mask[..., None]
+        around = surroundings(cells, observed.position, observed.facing, observed.grid)
+        subjects = observed.subjects + self.view(around.to(observed.subjects.dtype))
+        return UpdateMemory(subjects, keys, table, join_masks(observed.subject_mask, observed.cell_mask, ((b, n), (b, m))))
 
     def forward(self, observed: Observed, memory: UpdateMemory, noisy: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """Return the predicted clean states (B, N, STATE_CHANNELS) and the subjects' features (B, N, width)."""
         c = self.time(time)
-        u = observed.subjects + self.noisy(noisy.to(observed.subjects.dtype))
+        u = memory.subjects + self.noisy(noisy.to(memory.subjects.dtype))
         for block, keys in zip(self.blocks, memory.keys, strict=True):
             u = block(u, memory.table, c, keys, memory.mask)
         return self.out(self.norm(u)), u

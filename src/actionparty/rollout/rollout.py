@@ -7,7 +7,7 @@ uint8 pixels that are shown, so what was saved is all there is.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from actionparty.config import RolloutConfig, from_json, to_json
 from actionparty.data.clips import alive_age, to_pixels, to_unit
-from actionparty.errors import CheckpointError, InvalidInputError
+from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputError
 from actionparty.model.network import Network
 from actionparty.model.ops import CELL_CHANNELS
 from actionparty.model.tokens import Subjects
 from actionparty.rollout.scenes import load_palette, load_scene, scene_paths
-from actionparty.training.checkpoint import find_checkpoint, load_network, save_tensors
+from actionparty.training.checkpoint import find_checkpoint, load_network, load_tensors, save_tensors
 from actionparty.training.sampling import SampledStep, StepNoise, sample_step
-from actionparty.types import CELL, Bools, Floats, Frame, Ints, Observation, Scene, SubjectStates, WorldSpec
+from actionparty.types import CELL, NO_ACTION, Bools, Floats, Frame, Observation, Scene, SubjectStates, WorldSpec
 from actionparty.vocabulary import action_ids
 
 FORMAT = 1
@@ -62,7 +62,7 @@ class _Table:
     noise: Tensor
     """(B, S) uint8 state of each rollout's generator"""
 
-    def map(self, function: Any) -> _Table:
+    def map(self, function: Callable[[Tensor], Tensor]) -> _Table:
         return _Table(**{name: function(value) for name, value in vars(self).items()})
 
 
@@ -110,7 +110,9 @@ class BatchRollout:
             InvalidInputError: no scene, scenes of different worlds, or not one seed per scene.
         """
         if not scenes or len(seeds) != len(scenes):
-            raise InvalidInputError(f"{len(scenes)} scenes and {len(seeds)} seeds; give one seed per scene, at least one.")
+            raise InvalidInputError(
+                f"{len(scenes)} scenes and {len(seeds)} seeds; give one seed per scene, at least one."
+            )
         for scene in scenes:
             if scene.world != scenes[0].world:
                 raise InvalidInputError(f"one batch, two worlds: {scenes[0].world} and {scene.world}.")
@@ -134,7 +136,7 @@ class BatchRollout:
             "facing": torch.from_numpy(scene.states.facing[rows].astype(np.int64)),
             "alive": torch.from_numpy(scene.states.alive[rows].copy()),
             "past_action": torch.from_numpy(actions.astype(np.int64)),
-            "age": torch.from_numpy(alive_age(scene.states.alive)[-1]),
+            "age": torch.from_numpy(_age(scene)),
             "identity": torch.from_numpy(scene.identities.reshape(-1, CELL_CHANNELS).copy()),
             "noise": generator.get_state(),
         }
@@ -147,9 +149,13 @@ class BatchRollout:
             InvalidInputError: not one action per subject of each rollout, or an unknown action.
         """
         table, spec = self._started(), self.spec
-        array = np.asarray(actions)
+        wanted = f"expected actions of shape ({len(table.context)}, {spec.subjects})"
+        try:
+            array = np.asarray(actions)
+        except ValueError as error:
+            raise InvalidInputError(f"{wanted}, but the rows differ in length.") from error
         if array.ndim != 2 or len(array) != len(table.context):
-            raise InvalidInputError(f"expected actions ({len(table.context)}, {spec.subjects}), got shape {array.shape}.")
+            raise InvalidInputError(f"{wanted}, but got shape {array.shape}.")
         chosen = np.stack([spec.check_actions(row) for row in array])
         ids = torch.from_numpy(np.array(action_ids(spec.actions))[chosen]).to(self.device)
         noise, state = self._draw(table, spec)
@@ -241,11 +247,19 @@ class BatchRollout:
         """Return an independent rollout that goes on from here; ``index`` picks rollouts (again and again if repeated).
 
         Without new ``seeds`` a fork has the same future as its origin under the same actions.
+
+        Raises:
+            InvalidInputError: an index that is no rollout of this batch, none at all, or not one seed for each.
         """
         table = self._started()
-        chosen = torch.tensor(list(range(self.size)) if index is None else list(index), device=self.device)
-        other = BatchRollout(self.network, self.settings, None, self.device)
-        other.palette = self.palette
+        picked = list(range(self.size)) if index is None else list(index)
+        if not picked or not all(0 <= i < self.size for i in picked):
+            raise InvalidInputError(f"can't fork rollouts {picked} of a batch with 0 to {self.size - 1}.")
+        if seeds is not None and len(seeds) != len(picked):
+            raise InvalidInputError(f"{len(picked)} forks and {len(seeds)} seeds; give one seed per fork, or none.")
+        chosen = torch.tensor(picked, device=self.device)
+        palette = None if self.palette is None else self.palette.cpu().numpy()
+        other = BatchRollout(self.network, self.settings, palette, self.device)
         other._spec = self._spec
         other._table = table.map(lambda x: x[chosen].clone())
         if seeds is not None:
@@ -267,21 +281,38 @@ class BatchRollout:
         save_tensors(path, tensors)
 
     def restore(self, path: Path) -> None:
-        """Go on from a file that ``save`` wrote; ``CheckpointError`` where it is damaged or fits another model."""
-        from actionparty.training.checkpoint import load_tensors
+        """Go on from a file that ``save`` wrote, with the settings it was saved with.
 
+        Raises:
+            CheckpointError: it is damaged, not a saved rollout, of another format, or fits another model.
+            InvalidInputError: it snaps to known tiles, but this rollout was made without them.
+        """
         tensors = load_tensors(path)
         try:
             about = json.loads(tensors.pop("about").numpy().tobytes())
+            if about["format"] != FORMAT:
+                raise CheckpointError(f"{path}: format {about['format']!r}, but this version reads {FORMAT}.")
             table = _Table(**tensors).map(lambda x: x.to(self.device))
             settings = from_json(RolloutConfig, about["settings"])
             spec = WorldSpec(about["world"], table.identity.shape[1], tuple(about["grid"]), tuple(about["actions"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except CheckpointError:
+            raise
+        except (ActionPartyError, KeyError, IndexError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: not a saved rollout ({error}).") from error
         config = self.network.config
         if table.context.shape[1] != config.context or table.position.shape[1] != config.memory:
             raise CheckpointError(f"{path}: was saved with a model of another context or memory length.")
+        if settings.snap and self.palette is None:
+            raise InvalidInputError(f"{path}: was saved with tile snapping; load the checkpoint with it as well.")
         self._table, self._spec, self.settings = table, spec, settings
+
+
+def _age(scene: Scene) -> NDArray[np.float32]:
+    """(N,) steps since aliveness last changed, as far as ``scene`` shows; repetitions of its first row don't count."""
+    led = (scene.actions != NO_ACTION).any(1)
+    before = int(led.argmax()) if led.any() else len(led)
+    age: NDArray[np.float32] = alive_age(scene.states.alive[max(0, before - 1) :])[-1]
+    return age
 
 
 def _push(rows: Tensor, new: Tensor) -> Tensor:

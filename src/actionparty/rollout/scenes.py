@@ -1,10 +1,14 @@
-"""Scene files: starting points on disk, one compressed .npz each, without pickled objects. A checkpoint ships scenes of its worlds."""
+"""Scene files: starting points on disk, one compressed .npz each, without pickled objects.
+
+A checkpoint ships scenes of its worlds. This module knows files and arrays, not the network.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +21,15 @@ FORMAT = 1
 SCENES = "scenes"
 LABELS = "labels"
 _FIELDS = ("frames", "position", "facing", "alive", "actions", "identities", "about")
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy and zipfile raise for files that are not what they should be."""
 
 
 def save_scene(path: Path, scene: Scene) -> None:
-    """Write ``scene`` atomically."""
+    """Write ``scene`` atomically; ``InvalidInputError`` where the disk is full or refuses."""
     about = {
         "format": FORMAT,
         "world": scene.world.name,
@@ -28,20 +37,24 @@ def save_scene(path: Path, scene: Scene) -> None:
         "grid": list(scene.world.grid),
         "source": scene.source,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            frames=scene.frames,
-            position=scene.states.position.astype(np.float32),
-            facing=scene.states.facing.astype(np.int8),
-            alive=scene.states.alive,
-            actions=scene.actions.astype(np.int16),
-            identities=scene.identities,
-            about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-        )
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                frames=scene.frames,
+                position=scene.states.position.astype(np.float32),
+                facing=scene.states.facing.astype(np.int8),
+                alive=scene.states.alive,
+                actions=scene.actions.astype(np.int16),
+                identities=scene.identities,
+                about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+            )
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InvalidInputError(f"{path}: could not be written ({error}). Is the disk full?") from error
 
 
 def load_scene(path: Path) -> Scene:
@@ -50,18 +63,17 @@ def load_scene(path: Path) -> Scene:
         with np.load(path, allow_pickle=False) as file:
             values = {name: file[name] for name in _FIELDS}
         about = json.loads(values["about"].tobytes())
+        version, name, source = about["format"], str(about["world"]), str(about["source"])
+        grid, actions = (int(about["grid"][0]), int(about["grid"][1])), tuple(map(str, about["actions"]))
     except FileNotFoundError as error:
         raise InvalidInputError(f"{path}: no such scene file.") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InvalidInputError(f"{path}: not a readable scene file ({error}).") from error
-    if about.get("format") != FORMAT:
-        raise InvalidInputError(f"{path}: scene format {about.get('format')!r}, but this version reads {FORMAT}.")
-    grid = about["grid"]
-    spec = WorldSpec(about["world"], len(values["identities"]), (grid[0], grid[1]), tuple(about["actions"]))
-    states = SubjectStates(values["position"], values["facing"].astype(np.int64), values["alive"])
-    return Scene(
-        spec, values["frames"], states, values["actions"].astype(np.int64), values["identities"], about["source"]
-    )
+    if version != FORMAT:
+        raise InvalidInputError(f"{path}: scene format {version!r}, but this version reads {FORMAT}.")
+    spec = WorldSpec(name, len(values["identities"]), grid, actions)
+    states = SubjectStates(values["position"], values["facing"].astype(np.int64), values["alive"].astype(np.bool_))
+    return Scene(spec, values["frames"], states, values["actions"].astype(np.int64), values["identities"], source)
 
 
 def scene_worlds(checkpoint: Path) -> list[str]:
@@ -105,6 +117,8 @@ def load_palette(checkpoint: Path, world: str) -> NDArray[np.uint8]:
     try:
         with np.load(path, allow_pickle=False) as file:
             tiles: NDArray[np.uint8] = file["tiles"].reshape(-1, 192)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: no known tiles of {world} to snap to ({error}); roll out without it.") from error
+    except _UNREADABLE as error:
+        raise CheckpointError(
+            f"{path}: no known tiles of {world} to snap to ({error}); roll out without it."
+        ) from error
     return tiles

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors and JSON, nothing pickled, written atomically.
 
-*Weights* (what ships): a folder with ``model.safetensors`` (bfloat16) and ``config.json``. *Training state* (what resumes):
-``state.safetensors`` with network, optimiser and average, and ``state.json`` with the progress.
+*Weights* (what ships): a folder with ``model.safetensors`` (bfloat16) and ``config.json``. *Training state* (what
+resumes): ``state-FRAMES.safetensors`` with network, optimiser and average, and ``state.json``, which names it and holds
+the progress.
 """
 
 from __future__ import annotations
@@ -96,6 +97,23 @@ def about(folder: Path) -> dict[str, Any]:
     return values
 
 
+def start_from(network: nn.Module, folder: Path) -> list[str]:
+    """Copy the weights in ``folder`` whose names ``network`` has too; return the names that stay fresh.
+
+    For growing a model: new parts start as they were initialised.
+
+    Raises:
+        CheckpointError: the weights can't be read, have other shapes, or share no name with the network.
+    """
+    tensors, wanted = load_tensors(folder / WEIGHTS), network.state_dict()
+    known = {name: value for name, value in tensors.items() if name in wanted}
+    if not known:
+        raise CheckpointError(f"{folder / WEIGHTS}: has no weights in common with this model.")
+    fresh = {name: value for name, value in wanted.items() if name not in known}
+    fill(network, known | fresh, folder / WEIGHTS)
+    return sorted(fresh)
+
+
 def fill(network: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Copy ``tensors`` into ``network``; every name and shape must fit."""
     wanted = network.state_dict()
@@ -117,7 +135,10 @@ def save_state(
     average: MovingAverage,
     progress: dict[str, Any],
 ) -> None:
-    """Write everything that an exact resume needs. The tensors' checksum in the JSON ties the two files together."""
+    """Write everything that an exact resume needs.
+
+    The JSON is written last and names its tensors, so a crash in between leaves the state from before.
+    """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.weights.items()}
     tensors |= {f"optimizer.{k}": v for k, v in optimizer.tensors().items()}
@@ -130,17 +151,22 @@ def save_state(
             old.unlink()
 
 
-def load_state(
-    folder: Path, network: nn.Module, optimizer: Optimizer, average: MovingAverage
-) -> dict[str, Any]:
-    """Restore what ``save_state`` wrote, in place; return the progress."""
+def load_state(folder: Path, network: nn.Module, optimizer: Optimizer, average: MovingAverage) -> dict[str, Any]:
+    """Restore what ``save_state`` wrote, in place; return the progress.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, of another format, or of another model.
+    """
     values = read_json(folder / "state.json")
     if values.get("format") != FORMAT:
         raise CheckpointError(f"{folder / 'state.json'}: format {values.get('format')!r}, expected {FORMAT}.")
-    source = folder / str(values["tensors"])
+    if not isinstance(values.get("progress"), dict) or not isinstance(values.get("tensors"), str):
+        raise CheckpointError(f"{folder / 'state.json'}: not a training state; start a new run.")
+    source = folder / values["tensors"]
     tensors = load_tensors(source)
     fill(network, _part(tensors, "network."), source)
-    average.weights = {k: v.clone() for k, v in _part(tensors, "average.").items()}
+    wanted = average.weights
+    average.weights = {k: v.to(wanted[k].device, copy=True) for k, v in _part(tensors, "average.").items()}
     optimizer.restore(_part(tensors, "optimizer."))
     progress: dict[str, Any] = values["progress"]
     return progress

@@ -174,9 +174,7 @@ class Objective:
         clean, last = gather_cells(inputs.target, choice.index), gather_cells(inputs.context[:, -1], choice.index)
         time = sample_time(len(clean), generator, zero_share=0.35, mean=-0.6, std=1.0)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
-        predicted, features = network.render(
-            observed, resolved, choice, last, interpolate(clean, noise, time), time
-        )
+        predicted, features = network.render(observed, resolved, choice, last, interpolate(clean, noise, time), time)
         error = ((predicted - clean) ** 2).mean(-1) * loss_weight(time)[:, None] * choice.mask
         return {
             "gate": gate.sum(1).mean() / _GATE_CELLS,
@@ -195,12 +193,13 @@ def _relevant(states: NextStates) -> Tensor:
 
 
 def _head_loss(network: Network, features: Tensor, clips: Clips) -> Tensor:
+    happens: Tensor
+    value: Tensor
     happens, value, end = network.heads(features)
     some = clips.reward != 0
     loss = functional.binary_cross_entropy_with_logits(happens, some.float())
     loss = loss + ((value - symlog(clips.reward)) ** 2 * some).sum() / some.sum().clamp(min=1)
-    loss = loss + functional.binary_cross_entropy_with_logits(end, clips.ended.float())
-    return loss
+    return loss + functional.binary_cross_entropy_with_logits(end, clips.ended.float())
 
 
 def _batch_noise(batch: int, subjects: int, cells: int, generator: torch.Generator) -> StepNoise:

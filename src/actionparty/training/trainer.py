@@ -1,4 +1,4 @@
-"""The training loop. Progress is counted in frames; everything random follows from (seed, frames), so a resume is exact."""
+"""The training loop. Progress is counted in frames; all chance follows from (seed, frames), so a resume is exact."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from actionparty.config import ModelConfig, TrainConfig, from_json, to_json
 from actionparty.data.clips import WorldClips
 from actionparty.errors import ActionPartyError, CheckpointError, DatasetError, InvalidInputError
 from actionparty.model.network import Network
-from actionparty.training.checkpoint import load_state, read_json, save_state, save_weights, write_json
+from actionparty.training.checkpoint import load_state, read_json, save_state, save_weights, start_from, write_json
 from actionparty.training.objective import Objective
 from actionparty.training.optim import MovingAverage, Optimizer, learning_rate
 
@@ -73,6 +73,8 @@ class Trainer:
         self.frames = 0
         self.steps = 0
         self.seconds = 0.0
+        self.whole = True
+        """False while a step changes the weights: what Ctrl-C leaves then must not be saved."""
         self.bf16 = config.bf16 == "on" or (config.bf16 == "auto" and fast_bf16(self.device))
         odds = [(math.prod(w.spec.grid) + w.spec.subjects) ** -config.sample_power for w in self.worlds.values()]
         self.odds = torch.tensor(odds, device=self.device)
@@ -80,10 +82,16 @@ class Trainer:
             self._compile()
 
     def _compile(self) -> None:
-        """Compile the blocks once for all sizes; worth its minutes (docs/training-log.md) in runs of an hour or more."""
+        """Compile the blocks once for all sizes; worth its minutes (docs/training-log.md) in a run of hours."""
         for part in (self.network.observe, self.network.update, self.network.render):
             for block in part.blocks:
                 block.compile(dynamic=True)
+
+    def start_from(self, folder: Path) -> list[str]:
+        """Take over the weights of another checkpoint; return the names of weights that it lacks."""
+        fresh = start_from(self.network, folder)
+        self.average = MovingAverage(self.network, self.config.ema)
+        return fresh
 
     def resume(self) -> bool:
         """Continue from the state in the run folder, if there is one."""
@@ -107,10 +115,12 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self._check(norm, "gradient", name)
+        self.whole = False
         self.optimizer.step(learning_rate(self.config, self.frames))
         self.steps += 1
         self.average.follow(self.network, self.steps)
         self.frames += self.config.batch
+        self.whole = True
         return {k: float(v) for k, v in parts.items()} | {"world": float(list(self.worlds).index(name))}
 
     def _check(self, value: torch.Tensor, what: str, world: str) -> None:
@@ -127,7 +137,7 @@ class Trainer:
         save_weights(self.folder / "weights", self.model, self.average.weights, self.about())
 
     def about(self) -> dict[str, Any]:
-        """What the weights' ``config.json`` says of their origin."""
+        """Return what the weights' ``config.json`` says of their origin."""
         return {
             "frames": self.frames,
             "seconds": round(self.seconds),
@@ -169,7 +179,7 @@ class Trainer:
                     log.plot()
                     saved = time.monotonic()
         finally:
-            if not isinstance(sys.exc_info()[1], NonFiniteError):
+            if self.whole and not isinstance(sys.exc_info()[1], NonFiniteError):
                 self.save()
                 log.plot()
 
@@ -225,7 +235,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def fast_bf16(device: torch.device) -> bool:
     """Whether ``device`` multiplies bfloat16 matrices natively (emulated, they are 40 to 500 times slower)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _avx512_bf16()
     return False
@@ -237,9 +247,17 @@ def _avx512_bf16() -> bool:
 
 
 def start_run(
-    folder: Path, model: ModelConfig, config: TrainConfig, worlds: Mapping[str, WorldClips], *, resume: bool = False
+    folder: Path,
+    model: ModelConfig,
+    config: TrainConfig,
+    worlds: Mapping[str, WorldClips],
+    *,
+    resume: bool = False,
+    init: Path | None = None,
 ) -> Trainer:
     """Make a run folder that says how to repeat it, or continue the one that is there.
+
+    A new run may start from the weights in the checkpoint folder ``init``; what they lack starts fresh.
 
     Raises:
         InvalidInputError: the folder holds a run and ``resume`` is False, or something that is not a run.
@@ -250,11 +268,14 @@ def start_run(
         if not recipe.exists():
             raise InvalidInputError(f"{folder}: exists and is not a training run; choose another --out.")
         if not resume:
-            raise InvalidInputError(f"{folder}: holds a run already; add --resume to continue it, or choose another --out.")
+            raise InvalidInputError(
+                f"{folder}: holds a run already; add --resume to continue it, or choose another --out."
+            )
         _check_same(folder, model, worlds)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(folder, model, config, worlds)
-    trainer.resume()
+    if not trainer.resume() and init is not None:
+        trainer.start_from(init)
     command = shlex.join(["actionparty", *sys.argv[1:]])
     history = read_json(recipe).get("commands", []) if recipe.exists() else []
     values = {
@@ -271,7 +292,10 @@ def start_run(
 
 
 def _check_same(folder: Path, model: ModelConfig, worlds: Mapping[str, WorldClips]) -> None:
-    before = from_json(ModelConfig, read_json(folder / "run.json")["model"])
+    recipe = read_json(folder / "run.json")
+    if not isinstance(recipe.get("model"), dict):
+        raise CheckpointError(f"{folder / 'run.json'}: does not say which model was trained; start a new run.")
+    before = from_json(ModelConfig, recipe["model"])
     if replace(before, worlds=()) != replace(model, worlds=()):
         raise CheckpointError(f"{folder}: was started with another model ({before}); use the same --size.")
     if set(before.worlds) != set(worlds):

@@ -1,0 +1,129 @@
+"""Clips compared with the episodes they are drawn from, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.training.samples import CPU, play
+
+from actionparty.data.clips import WorldClips, alive_age, to_pixels, to_unit
+from actionparty.errors import DatasetError
+from actionparty.rollout.rollout import to_cells
+from actionparty.types import NO_ACTION, Episode, SubjectStates
+from actionparty.vocabulary import action_ids
+
+ROWS, CONTEXT, MEMORY = 15, 2, 4
+
+
+@pytest.fixture(scope="module")
+def episodes() -> list[Episode]:
+    return [play(ROWS, seed, subjects=3, size=(7, 8)) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def world(episodes: list[Episode]) -> WorldClips:
+    return WorldClips(episodes)
+
+
+def test_all_levels_survive_the_unit_interval_and_rounding_errors() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_pixels(to_unit(levels)), levels)
+    assert torch.equal(to_pixels(to_unit(levels) + 1e-3), levels)
+    assert to_unit(levels).min() == -1
+    assert to_unit(levels).max() == 1
+    assert to_pixels(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+
+
+def test_every_row_but_the_first_of_an_episode_is_a_target(world: WorldClips) -> None:
+    assert world.targets.tolist() == [*range(1, ROWS), *range(ROWS + 1, 2 * ROWS)]
+    assert len(world) == 2 * (ROWS - 1)
+
+
+@pytest.mark.parametrize("t", [1, 2, 3, 7, ROWS - 1])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_clip_is_the_rows_before_its_target(episodes: list[Episode], world: WorldClips, which: int, t: int) -> None:
+    episode = episodes[which]
+    clips = world.at(torch.tensor([which * ROWS + t]), CONTEXT, MEMORY)
+    ids = np.array(action_ids(episode.world.actions))
+    past = np.maximum(np.arange(t - MEMORY, t), 0)
+    frames = to_unit(torch.from_numpy(np.stack([to_cells(f) for f in episode.frames()])))
+    assert torch.equal(world.tiles[clips.context[0]], frames[past[-CONTEXT:]])
+    assert torch.equal(world.tiles[clips.target[0]], frames[t])
+    np.testing.assert_array_equal(clips.position[0], episode.states.position[past])
+    np.testing.assert_array_equal(clips.facing[0], episode.states.facing[past])
+    np.testing.assert_array_equal(clips.alive[0], episode.states.alive[past])
+    np.testing.assert_array_equal(clips.next_position[0], episode.states.position[t])
+    np.testing.assert_array_equal(clips.next_facing[0], episode.states.facing[t])
+    np.testing.assert_array_equal(clips.next_alive[0], episode.states.alive[t])
+    np.testing.assert_array_equal(clips.action[0], ids[episode.actions[t]])
+    np.testing.assert_array_equal(clips.reward[0], episode.rewards[t])
+    known = np.arange(t - MEMORY, t) > 0
+    np.testing.assert_array_equal(clips.past_action[0], np.where(known[:, None], ids[episode.actions[past]], -1))
+    np.testing.assert_array_equal(clips.age[0], alive_age(episode.states.alive)[t - 1])
+    identities = to_unit(torch.from_numpy(episode.identities().reshape(3, -1).copy()))
+    assert torch.equal(world.tiles[clips.identity[0]], identities)
+
+
+def test_a_start_repeats_the_first_row_without_actions(world: WorldClips) -> None:
+    clips = world.at(torch.tensor([ROWS + 1]), CONTEXT, MEMORY)
+    assert (clips.past_action == -1).all()
+    assert (clips.context[0] == clips.context[0, 0]).all()
+    assert (clips.position[0] == world.position[ROWS]).all()
+
+
+def test_one_step_back_stays_within_the_episode(world: WorldClips) -> None:
+    rows = torch.tensor([1, 2, ROWS + 1, ROWS + 6])
+    assert world.at(rows, CONTEXT, MEMORY, back=1).rows.tolist() == [1, 1, ROWS + 1, ROWS + 5]
+
+
+def test_only_the_last_row_of_an_ended_episode_ends(episodes: list[Episode]) -> None:
+    world = WorldClips([replace(episodes[0], ended=True), episodes[1]])
+    assert world.ended.nonzero()[:, 0].tolist() == [ROWS - 1]
+
+
+def test_drawing_follows_from_the_generator_alone(world: WorldClips) -> None:
+    a, b, c = (world.draw(6, CONTEXT, MEMORY, torch.Generator(CPU).manual_seed(s)).rows for s in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_the_age_counts_steps_since_life_or_death() -> None:
+    alive = np.array([[1, 1], [1, 0], [1, 0], [0, 0], [0, 1], [0, 1]], bool)
+    assert alive_age(alive).T.tolist() == [[0, 1, 2, 0, 1, 2], [0, 0, 1, 2, 0, 1]]
+
+
+def test_common_tiles_and_visited_cells_are_what_was_seen(episodes: list[Episode], world: WorldClips) -> None:
+    states = [e.states for e in episodes]
+    cells = np.concatenate([s.cells[s.alive] for s in states])
+    assert world.visited.tolist() == sorted({int(y * 8 + x) for x, y in cells})
+    assert world.common[0] == world.grid[0, 0], "a corner is always wall"
+    column = world.grid[:, 3 * 8 + 3]
+    assert (column == world.common[27]).sum() == column.bincount().max()
+
+
+def test_raw_frames_give_the_same_clips_as_tiles(episodes: list[Episode], world: WorldClips) -> None:
+    raw = [
+        replace(e, frames_raw=e.frames(), tiles=e.tiles[:0], grid=np.zeros((len(e), 7, 0), np.uint16)) for e in episodes
+    ]
+    other = WorldClips(raw)
+    assert torch.equal(other.tiles[other.grid.long()], world.tiles[world.grid.long()])
+
+
+def test_nothing_to_learn_from_is_said_clearly(episodes: list[Episode]) -> None:
+    with pytest.raises(DatasetError, match=r"actionparty record"):
+        WorldClips([])
+    one = episodes[0]
+    short = replace(
+        one,
+        grid=one.grid[:1],
+        actions=np.full((1, 3), NO_ACTION),
+        rewards=one.rewards[:1],
+        states=SubjectStates(one.states.position[:1], one.states.facing[:1], one.states.alive[:1]),
+    )
+    with pytest.raises(DatasetError, match=r"no steps"):
+        WorldClips([short])
+    with pytest.raises(DatasetError, match=r"different folders"):
+        WorldClips([one, play(5, 0, subjects=2, size=(7, 8))])

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from actionparty.training.sampling import StepNoise, _land, choose_cells, settle, symexp, symlog
+
+W = 5
+
+
+def run(
+    wanted: list[tuple[int, int]],
+    now: list[tuple[int, int]],
+    lots: list[float],
+    alive: list[bool] | None = None,
+    was: list[bool] | None = None,
+) -> tuple[list[list[float]], list[bool]]:
+    n = len(now)
+    position, living = settle(
+        torch.tensor([wanted]).float(),
+        torch.tensor([now]).float(),
+        torch.tensor([alive or [True] * n]),
+        torch.tensor([was or [True] * n]),
+        torch.tensor([lots]),
+        W,
+    )
+    return position[0].tolist(), living[0].tolist()
+
+
+def test_who_stayed_keeps_its_cell_whatever_the_lots() -> None:
+    assert run([(1, 1), (1, 1)], [(1, 1), (0, 1)], [0.1, 0.9])[0] == [[1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(("lots", "expected"), [([0.9, 0.1], [[1, 1], [2, 1]]), ([0.1, 0.9], [[0, 1], [1, 1]])])
+def test_of_two_movers_the_larger_lot_wins(lots: list[float], expected: list[list[int]]) -> None:
+    assert run([(1, 1), (1, 1)], [(0, 1), (2, 1)], lots)[0] == expected
+
+
+def test_a_chain_of_losers_goes_back_one_after_the_other() -> None:
+    wanted = [(1, 0), (2, 0), (3, 0), (3, 0)]
+    now = [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert run(wanted, now, [0.9, 0.8, 0.7, 0.1])[0] == [[0, 0], [1, 0], [2, 0], [3, 0]]
+
+
+def test_a_column_that_moves_together_arrives() -> None:
+    assert run([(1, 0), (2, 0)], [(0, 0), (1, 0)], [0.1, 0.2])[0] == [[1, 0], [2, 0]]
+
+
+def test_a_subject_that_would_come_back_onto_another_waits() -> None:
+    position, alive = run([(1, 1), (1, 1)], [(1, 1), (4, 4)], [0.1, 0.9], was=[True, False])
+    assert position == [[1, 1], [4, 4]]
+    assert alive == [True, False]
+
+
+def test_a_subject_that_comes_back_to_a_free_cell_lives() -> None:
+    assert run([(1, 1), (2, 2)], [(1, 1), (4, 4)], [0.1, 0.9], was=[True, False]) == ([[1, 1], [2, 2]], [True, True])
+
+
+def test_the_dead_are_in_nobodys_way() -> None:
+    position, alive = run([(1, 1), (1, 1)], [(1, 1), (0, 1)], [0.9, 0.1], alive=[False, True])
+    assert position == [[1, 1], [1, 1]]
+    assert alive == [False, True]
+
+
+@given(st.integers(0, 2**31), st.integers(1, 9))
+def test_two_living_subjects_never_share_a_cell(seed: int, n: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    b = 16
+    homes = torch.stack([torch.randperm(9, generator=g)[:n] for _ in range(b)])
+    now = torch.stack([homes % 3, homes // 3], -1).float()
+    wanted = torch.randint(3, (b, n, 2), generator=g).float()
+    stays = torch.rand((b, n, 1), generator=g) < 0.3
+    wanted = torch.where(stays, now, wanted)
+    alive, was = (torch.rand((b, n), generator=g) < 0.8 for _ in range(2))
+    lots = torch.stack([torch.randperm(n, generator=g) for _ in range(b)]) / n
+    position, living = settle(wanted, now, alive, was, lots, 3)
+    for row in range(b):
+        cells = [tuple(p) for p, lives in zip(position[row].tolist(), living[row].tolist(), strict=True) if lives]
+        assert len(cells) == len(set(cells))
+    assert ((position == wanted) | (position == now)).all(), "a subject gets what it wanted, or stays"
+    assert not (living & ~alive).any(), "nobody comes to life"
+    assert (living == alive)[was].all(), "who was there is never removed"
+
+
+def test_a_landing_follows_the_pointers_odds() -> None:
+    """Each bound is 5 standard errors: false alarms in fewer than 1 of 400,000 seeds."""
+    odds = torch.tensor([0.1, 0.0, 0.2, 0.3, 0.4, 0.0])
+    n = 20_000
+    lots = torch.rand((1, n), generator=torch.Generator().manual_seed(0))
+    place = _land(odds.log().expand(1, n, -1), lots, 3)
+    share = (place[0, :, 1] * 3 + place[0, :, 0]).long().bincount(minlength=6) / n
+    assert ((share - odds).abs() <= 5 * (odds * (1 - odds) / n).sqrt()).all()
+
+
+def test_the_extreme_lots_land_on_possible_cells() -> None:
+    logits = torch.tensor([0.0, float("-inf"), 0.0, float("-inf")]).expand(1, 2, 4)
+    assert _land(logits, torch.tensor([[0.0, 1 - 2**-24]]), 2).tolist() == [[[0, 0], [0, 1]]]
+
+
+@given(st.integers(0, 2**31), st.floats(0, 1))
+def test_all_true_cells_are_chosen_once(seed: int, density: float) -> None:
+    changed = torch.rand((3, 12), generator=torch.Generator().manual_seed(seed)) < density
+    choice = choose_cells(changed)
+    assert choice.index.shape[1] == max(1, int(changed.sum(1).max()))
+    for row in range(3):
+        chosen = choice.index[row][choice.mask[row]].tolist()
+        assert sorted(chosen) == changed[row].nonzero()[:, 0].tolist()
+
+
+def test_beyond_the_limit_the_largest_lots_are_chosen() -> None:
+    changed = torch.tensor([[True, True, False, True, True]])
+    choice = choose_cells(changed, 2, torch.tensor([[0.2, 0.9, 1.0, 0.1, 0.5]]))
+    assert sorted(choice.index[0].tolist()) == [1, 4]
+    assert choice.mask.all()
+
+
+def test_a_limit_above_the_count_changes_nothing() -> None:
+    changed = torch.tensor([[True, False, True]])
+    assert sorted(choose_cells(changed, 9, torch.zeros(1, 3)).index[0].tolist()) == [0, 2]
+
+
+def test_the_noise_of_a_rollout_does_not_depend_on_its_batch() -> None:
+    def draw(seeds: list[int]) -> StepNoise:
+        return StepNoise.draw([torch.Generator().manual_seed(s) for s in seeds], 2, 6)
+
+    alone, batch = draw([7]), draw([3, 7, 9])
+    for name, value in vars(alone).items():
+        assert torch.equal(value[0], getattr(batch, name)[1])
+        assert not torch.equal(value[0], getattr(batch, name)[0])
+
+
+def test_rewards_survive_compression() -> None:
+    x = torch.tensor([-100.0, -1.0, 0.0, 0.25, 7.0])
+    torch.testing.assert_close(symexp(symlog(x)), x)
+    assert isinstance(symlog(x), Tensor)

@@ -1,0 +1,323 @@
+"""The loop: exact resume, interruption, non-finite values, run folders, and that it learns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.samples import CPU, QUICK, TINY, arena_clips, play, trainer
+from torch import Tensor
+
+from actionparty.config import RolloutConfig, TrainConfig
+from actionparty.data.clips import Clips, WorldClips
+from actionparty.errors import CheckpointError, DatasetError, InvalidInputError
+from actionparty.model.network import Network
+from actionparty.training.checkpoint import load_network, load_tensors, read_json
+from actionparty.training.objective import Objective, subjects_of
+from actionparty.training.sampling import StepNoise, sample_step
+from actionparty.training.trainer import PARTS, NonFiniteError, Progress, Trainer, fast_bf16, start_run, step_generator
+
+BF16 = pytest.mark.skipif(not fast_bf16(CPU), reason="this processor does not compute in bfloat16")
+
+
+def interrupt_at(frames: int) -> Callable[[Progress], None]:
+    """Return a watcher that presses Ctrl-C after ``frames``."""
+
+    def watch(progress: Progress) -> None:
+        if progress.frames >= frames:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """Return the log without its clock."""
+    with (folder / "log.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if "second" not in k} for row in found]
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
+    """Return the names of the tensors that differ."""
+    assert set(a) == set(b)
+    return [name for name in a if not torch.equal(a[name], b[name])]
+
+
+@pytest.mark.parametrize("bf16", ["off", pytest.param("on", marks=BF16)])
+@pytest.mark.parametrize("unroll", [0.0, 0.5])
+def test_two_and_two_steps_equal_four_bit_for_bit(tmp_path: Path, bf16: str, unroll: float) -> None:
+    config = replace(QUICK, bf16=bf16, unroll=unroll)
+    whole = trainer(tmp_path / "whole", config)
+    whole.run(log_every=1)
+    first = trainer(tmp_path / "halves", config)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(interrupt_at(8), log_every=1)
+    second = trainer(tmp_path / "halves", replace(config, seed=config.seed))
+    assert second.resume()
+    assert (second.frames, second.steps) == (8, 2)
+    second.run(log_every=1)
+    assert second.bf16 == (bf16 == "on")
+    assert same(whole.network.state_dict(), second.network.state_dict()) == []
+    assert same(whole.average.weights, second.average.weights) == []
+    assert same(whole.optimizer.tensors(), second.optimizer.tensors()) == []
+    assert rows(tmp_path / "whole") == rows(tmp_path / "halves")
+    assert [row["frames"] for row in rows(tmp_path / "whole")] == ["4", "8", "12", "16"]
+    saved = [load_tensors(tmp_path / name / "weights" / "model.safetensors") for name in ("whole", "halves")]
+    assert same(*saved) == []
+
+
+def test_another_seed_learns_something_else(tmp_path: Path) -> None:
+    runs = [trainer(tmp_path / str(seed), replace(QUICK, frames=4, seed=seed)) for seed in (0, 1)]
+    for run in runs:
+        run.run()
+    assert same(runs[0].network.state_dict(), runs[1].network.state_dict())
+
+
+def test_every_step_has_its_own_generator() -> None:
+    draws = {
+        (s, f): float(torch.rand((), generator=step_generator(s, f, CPU))) for s in range(4) for f in range(0, 40, 4)
+    }
+    assert len(set(draws.values())) == len(draws)
+
+
+def test_a_step_interrupted_between_the_weights_is_not_saved(tmp_path: Path) -> None:
+    run = trainer(tmp_path, replace(QUICK, checkpoint_seconds=0))
+    whole, steps = run.optimizer.step, []
+
+    def step(rate: float) -> None:
+        steps.append(rate)
+        if len(steps) == 3:
+            run.optimizer.parts["muon"].step()
+            raise KeyboardInterrupt
+        whole(rate)
+
+    run.optimizer.step = step  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    other = trainer(tmp_path)
+    assert other.resume()
+    assert other.frames == 8
+    other.run()
+    uninterrupted = trainer(tmp_path / "other")
+    uninterrupted.run()
+    assert same(other.network.state_dict(), uninterrupted.network.state_dict()) == []
+
+
+class Broken(Objective):
+    """An objective that spoils its loss from the third call on."""
+
+    def __init__(self, config: TrainConfig, spoil: Callable[[Tensor, Network], Tensor]) -> None:
+        super().__init__(config)
+        self.calls, self.spoil = 0, spoil
+
+    def __call__(
+        self, network: Network, world: WorldClips, clips: Clips, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = super().__call__(network, world, clips, generator)
+        self.calls += 1
+        return (self.spoil(loss, network) if self.calls > 2 else loss), parts
+
+
+@pytest.mark.parametrize(
+    ("what", "spoil"),
+    [
+        ("loss became nan", lambda loss, _: loss * float("nan")),
+        ("loss became inf", lambda loss, _: loss + float("inf")),
+        ("gradient became nan", lambda loss, net: loss + (net.heads.end.weight * 0).sqrt().sum()),
+    ],
+)
+def test_non_finite_values_stop_the_run_and_are_never_saved(
+    tmp_path: Path, what: str, spoil: Callable[[Tensor, Network], Tensor]
+) -> None:
+    run = trainer(tmp_path, replace(QUICK, checkpoint_seconds=0))
+    run.objective = Broken(QUICK, spoil)
+    with pytest.raises(NonFiniteError, match=f"{what} on arena.* after 8 frames"):
+        run.run()
+    other = trainer(tmp_path)
+    assert other.resume()
+    assert other.frames == 8
+    assert all(v.isfinite().all() for v in other.network.state_dict().values())
+    assert all(v.isfinite().all() for v in load_network(tmp_path / "weights").state_dict().values())
+
+
+LONG = replace(QUICK, frames=24, checkpoint_seconds=0)
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+from tests.training.samples import trainer
+from tests.training.test_trainer import LONG
+torch.set_num_threads(int(sys.argv[2]))
+trainer(Path(sys.argv[1]), LONG).run(lambda progress: time.sleep(0.5), log_every=1)
+"""
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    root = Path(__file__).resolve().parents[2]
+    code = f"import sys; sys.path[:0] = {[str(root), str(root / 'src')]!r}\n{SCRIPT}"
+    command = [sys.executable, "-c", code, str(folder), str(torch.get_num_threads())]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 240
+        while not (folder / "state.json").exists() or read_json(folder / "state.json")["progress"]["frames"] < 8:
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.communicate()
+    run = trainer(folder, LONG)
+    assert run.resume()
+    assert 8 <= run.frames < LONG.frames
+    run.run(log_every=1)
+    whole = trainer(tmp_path / "whole", LONG)
+    whole.run(log_every=1)
+    assert same(whole.network.state_dict(), run.network.state_dict()) == []
+    assert rows(folder) == rows(tmp_path / "whole")
+
+
+def test_worlds_of_different_sizes_are_learned_in_one_run(tmp_path: Path) -> None:
+    run = trainer(tmp_path, replace(QUICK, frames=48))
+    names = []
+    while run.frames < 48:
+        parts = run.step()
+        names.append(list(run.worlds)[int(parts["world"])])
+        assert all(torch.tensor(v).isfinite() for v in parts.values())
+    assert set(names) == {"arena", "arena_large"}
+    assert run.model.worlds == ("arena", "arena_large")
+
+
+def test_small_worlds_can_be_drawn_more_often(tmp_path: Path) -> None:
+    run = trainer(tmp_path, replace(QUICK, sample_power=1.0))
+    assert float(run.odds[0] / run.odds[1]) == pytest.approx((63 + 3) / (42 + 2))
+
+
+@pytest.mark.parametrize("context_noise", [0.0, 0.1])
+def test_unrolled_training_replaces_the_last_context_frame_only(context_noise: float) -> None:
+    world = arena_clips()
+    clips = world.at(world.targets[[0, 5, 9, 20]], TINY.context, TINY.memory)
+    objective = Objective(replace(QUICK, unroll=1.0, corrupt=0.0, context_noise=context_noise))
+    torch.manual_seed(0)
+    network = Network(TINY)
+    torch.nn.init.normal_(network.render.out.weight, 0, 0.1)
+    index = torch.zeros(4, dtype=torch.long)
+    inputs = objective.inputs(network, world, clips, index, torch.Generator().manual_seed(0))
+    recorded = world.tiles[clips.context]
+    assert torch.equal(inputs.context[:, :-1], recorded[:, :-1])
+    assert torch.equal(inputs.context[0], recorded[0]), "nothing comes before the first row"
+    assert not torch.equal(inputs.context[1:, -1], recorded[1:, -1])
+    assert torch.equal(inputs.subjects.position, clips.position)
+    loss, _ = objective(network, world, clips, torch.Generator().manual_seed(0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_the_weights_say_where_they_come_from(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.run()
+    about = read_json(tmp_path / "weights" / "config.json")["about"]
+    assert about["frames"] == 16
+    assert about["parameters"] == run.network.parameters_count
+    assert about["worlds"]["arena_large"] == {
+        "subjects": 3,
+        "grid": [7, 9],
+        "actions": list(run.worlds["arena"].spec.actions),
+        "recorded_frames": 30,
+    }
+    assert set(rows(tmp_path)[0]) == {"frames", "rate", *PARTS}
+
+
+def test_loss_curves_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    trainer(tmp_path).run(log_every=2)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["frames"] for row in rows(tmp_path)] == ["8", "16"]
+
+
+def worlds() -> dict[str, WorldClips]:
+    return {"arena": arena_clips()}
+
+
+def test_a_run_folder_says_how_to_repeat_it_and_is_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    start_run(folder, TINY, QUICK, worlds()).run()
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    recipe = json.loads(before["run.json"])
+    assert recipe["train"]["frames"] == QUICK.frames
+    assert recipe["model"]["worlds"] == ["arena"]
+    with pytest.raises(InvalidInputError, match=r"--resume"):
+        start_run(folder, TINY, QUICK, worlds())
+    with pytest.raises(CheckpointError, match=r"another model"):
+        start_run(folder, replace(TINY, update_layers=2), QUICK, worlds(), resume=True)
+    with pytest.raises(CheckpointError, match=r"trained on arena"):
+        start_run(folder, TINY, QUICK, {"other": arena_clips()}, resume=True)
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    resumed = start_run(folder, TINY, QUICK, worlds(), resume=True)
+    assert resumed.frames == 16
+    assert [c["from_frames"] for c in read_json(folder / "run.json")["commands"]] == [0, 16]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(InvalidInputError, match=r"not a training run"):
+            start_run(tmp_path, TINY, QUICK, worlds(), resume=resume)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_damaged_recipe_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"which model"):
+        start_run(tmp_path, TINY, QUICK, worlds(), resume=True)
+
+
+def test_nothing_to_train_on_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no worlds"):
+        Trainer(tmp_path, TINY, QUICK, {}, CPU)
+
+
+def accuracy(network: Network, world: WorldClips) -> tuple[float, float]:
+    """Return how often the next state of a subject that changes is right, and the pixel error of changed cells."""
+    clips = world.at(world.targets, TINY.context, TINY.memory)
+    b, n = clips.action.shape
+    noise = StepNoise.draw([torch.Generator().manual_seed(i) for i in range(b)], n, clips.target.shape[1])
+    context = world.tiles[clips.context]
+    index = torch.full((b,), network.world_index(world.spec.name))
+    settings = RolloutConfig(update_steps=1)
+    with torch.no_grad():
+        step = sample_step(network, context, subjects_of(clips, world.tiles), world.spec.grid, index, noise, settings)
+    right = (step.position == clips.next_position).all(-1) & (step.facing == clips.next_facing)
+    moved = (clips.next_position != clips.position[:, -1]).any(-1) | (clips.next_facing != clips.facing[:, -1])
+    changed = clips.context[:, -1] != clips.target
+    error = (step.pixels - world.tiles[clips.target])[changed].abs().mean()
+    still = (context[:, -1] - world.tiles[clips.target])[changed].abs().mean()
+    return float(right[moved].float().mean()), float(error / still)
+
+
+def test_a_tiny_model_learns_a_tiny_world(tmp_path: Path) -> None:
+    world = WorldClips(play(120, seed, layout=LAYOUT) for seed in range(3))
+    config = TrainConfig(frames=STEPS * 32, batch=32, warmup_frames=640, bf16="off", render_cells=8, corrupt=0.0)
+    run = Trainer(tmp_path, replace(TINY, memory=2), config, {"arena": world}, CPU)
+    run.run()
+    state, pixels = accuracy(run.network, world)
+    assert state > 0.9, "where nothing moves this is 0"
+    assert pixels < 0.5, "where nothing changes this is 1"
+
+
+LAYOUT = """
+    ######
+    #>..v#
+    #....#
+    #^...#
+    ######
+"""
+STEPS = 400
