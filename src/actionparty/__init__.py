@@ -1,0 +1,52 @@
+"""ActionParty: a multi-subject video world model. From one picture and one action per subject, the next frame.
+
+The way through the house: worlds -> data -> model -> training -> rollout -> evaluation -> interfaces. Public names are
+imported on first use, so that ``import actionparty`` loads neither torch nor a simulator.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from actionparty.types import Episode, Observation, Scene, SubjectStates, World, WorldSpec
+
+if TYPE_CHECKING:
+    from actionparty.rollout.rollout import BatchRollout, GeneratedWorld, generated_world, load_rollout
+    from actionparty.rollout.scenes import load_scene, save_scene
+    from actionparty.worlds.catalogue import make_world, world_names
+
+_HOMES = {
+    "BatchRollout": "actionparty.rollout.rollout",
+    "GeneratedWorld": "actionparty.rollout.rollout",
+    "generated_world": "actionparty.rollout.rollout",
+    "load_rollout": "actionparty.rollout.rollout",
+    "load_scene": "actionparty.rollout.scenes",
+    "make_world": "actionparty.worlds.catalogue",
+    "save_scene": "actionparty.rollout.scenes",
+    "world_names": "actionparty.worlds.catalogue",
+}
+
+__all__ = [
+    "BatchRollout",
+    "Episode",
+    "GeneratedWorld",
+    "Observation",
+    "Scene",
+    "SubjectStates",
+    "World",
+    "WorldSpec",
+    "generated_world",
+    "load_rollout",
+    "load_scene",
+    "make_world",
+    "save_scene",
+    "world_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'actionparty' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -37,5 +37,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     """Return the error for an unknown ``name``, suggesting the nearest of ``known``."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    hint = f" Did you mean {', '.join(near)}?" if near else f" Known: {', '.join(names[:12])}{'...' if len(names) > 12 else ''}."
+    listed = ", ".join(names[:12]) + ("..." if len(names) > 12 else "")
+    hint = f" Did you mean {', '.join(near)}?" if near else f" Known: {listed}."
     return UnknownNameError(f"unknown {kind} {name!r}.{hint}")

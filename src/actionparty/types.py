@@ -1,9 +1,9 @@
 """The vocabulary of the package as frozen value types over NumPy arrays.
 
-Axes: T steps, N subjects, K context frames, h x w cells, H = 8 h and W = 8 w pixels. A *cell* is an 8x8-pixel patch and a
-*tile* the picture in it. Positions are (x, y) in cells, facings index ``FACINGS``. An action is stored with the frame it
-leads *into*: row t of an episode holds the frame, the states, the reward received on arrival and the action that was
-taken to get there (``NO_ACTION`` in the first row). This module knows no torch and no simulator.
+Axes: T steps, N subjects, K context frames, h x w cells, H = 8 h and W = 8 w pixels. A *cell* is an 8x8-pixel patch
+and a *tile* the picture in it. Positions are (x, y) in cells, facings index ``FACINGS``. An action is stored with the
+frame it leads *into*: row t of an episode holds the frame, the states, the reward received on arrival and the action
+that was taken to get there (``NO_ACTION`` in the first row). This module knows no torch and no simulator.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Episode:
         return out
 
     def scene(self, step: int, context: int, memory: int) -> Scene:
-        """Return the scene whose last frame is row ``step``, with ``context`` frames and up to ``memory`` rows of states.
+        """Return the scene that ends at row ``step``, with ``context`` frames and up to ``memory`` rows of states.
 
         Where fewer rows came before, the scene starts with row 0 repeated.
         """

@@ -11,7 +11,7 @@ from actionparty.data.episodes import PARTS, shard_path
 
 
 def copy_shards(source: Path, out: Path, worlds: Collection[str], episodes: int) -> int:
-    """Copy the first ``episodes`` shards of each of ``worlds`` into the dataset ``out``; return how many were copied."""
+    """Copy the first ``episodes`` shards of each of ``worlds`` into the dataset ``out``; return how many."""
     dataset, target = open_dataset(source), create_or_open(out)
     copied = 0
     for world in sorted(worlds):

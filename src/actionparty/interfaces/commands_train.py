@@ -83,7 +83,8 @@ def train(
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings = replace(from_json(TrainConfig, recipe.get("train", {})), **chosen)
     worlds = training_clips(datasets, world)
-    trainer = start_run(out, model, settings, worlds, resume=resume, init=None if init is None else find_checkpoint(init))
+    start = None if init is None else find_checkpoint(init)
+    trainer = start_run(out, model, settings, worlds, resume=resume, init=start)
     console.say(
         f"{trainer.network.parameters_count:,} parameters, {len(worlds)} worlds, "
         f"{sum(map(len, worlds.values())):,} frames, {trainer.device}, {'bf16' if trainer.bf16 else 'fp32'}"

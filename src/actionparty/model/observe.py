@@ -90,4 +90,14 @@ class Observe(nn.Module):
         x = torch.cat([v, u.to(v.dtype)], 1)
         for block in self.blocks:
             x = block(x, table, key_mask=mask)
-        return Observed(x[:, :m], x[:, m:], subjects.now, subjects.facing[:, -1], subjects.presence, grid, cell_table, cell_mask, subjects.mask)
+        return Observed(
+            x[:, :m],
+            x[:, m:],
+            subjects.now,
+            subjects.facing[:, -1],
+            subjects.presence,
+            grid,
+            cell_table,
+            cell_mask,
+            subjects.mask,
+        )

@@ -133,5 +133,6 @@ def surroundings(cells: Tensor, position: Tensor, facing: Tensor, grid: tuple[in
     at = position.round().long()[:, :, None] + offsets[facing]
     inside = (at >= 0).all(-1) & (at[..., 0] < w) & (at[..., 1] < h)
     index = (at[..., 1].clamp(0, h - 1) * w + at[..., 0].clamp(0, w - 1)).flatten(1)
-    seen = cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1])).unflatten(1, inside.shape[1:])
-    return (seen * inside[..., None].to(seen.dtype)).flatten(2)
+    seen = cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1]))
+    seen = seen * inside.flatten(1)[..., None].to(seen.dtype)
+    return seen.reshape(*position.shape[:2], -1)

@@ -55,7 +55,7 @@ def decode_states(vector: Tensor, *, whole_cells: bool = True) -> NextStates:
 
 
 class UpdateMemory:
-    """Computed once per frame and read by every denoising step: the subjects with their surroundings, the cells' keys."""
+    """Made once per frame, read by every denoising step: the subjects with their surroundings, the cells' keys."""
 
     def __init__(
         self, subjects: Tensor, keys: list[tuple[Tensor, Tensor]], table: tuple[Tensor, Tensor], mask: Tensor | None
@@ -95,7 +95,8 @@ class Update(nn.Module):
         cells = observed.cells if observed.cell_mask is None else observed.cells * observed.cell_mask[..., None]
         around = surroundings(cells, observed.position, observed.facing, observed.grid)
         subjects = observed.subjects + self.view(around.to(observed.subjects.dtype))
-        return UpdateMemory(subjects, keys, table, join_masks(observed.subject_mask, observed.cell_mask, ((b, n), (b, m))))
+        mask = join_masks(observed.subject_mask, observed.cell_mask, ((b, n), (b, m)))
+        return UpdateMemory(subjects, keys, table, mask)
 
     def forward(self, observed: Observed, memory: UpdateMemory, noisy: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """Return the predicted clean states (B, N, STATE_CHANNELS) and the subjects' features (B, N, width)."""

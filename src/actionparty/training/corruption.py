@@ -72,6 +72,6 @@ def blend_cells(pixels: Tensor, share: float, generator: torch.Generator) -> Ten
     chosen = (torch.rand((b, m), generator=generator, device=device) < _BLEND) & on
     rows, cells = chosen.nonzero(as_tuple=True)
     other = torch.randint(m, (len(rows),), generator=generator, device=device)
-    amount = 0.2 + 0.5 * torch.rand((len(rows), 1, 1), generator=generator, device=device)
+    amount = 0.05 + 0.65 * torch.rand((len(rows), 1, 1), generator=generator, device=device) ** 2
     pixels[rows, :, cells] = (1 - amount) * pixels[rows, :, cells] + amount * pixels[rows, :, other]
     return chosen

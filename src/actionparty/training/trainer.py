@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -73,8 +76,6 @@ class Trainer:
         self.frames = 0
         self.steps = 0
         self.seconds = 0.0
-        self.whole = True
-        """False while a step changes the weights: what Ctrl-C leaves then must not be saved."""
         self.bf16 = config.bf16 == "on" or (config.bf16 == "auto" and fast_bf16(self.device))
         odds = [(math.prod(w.spec.grid) + w.spec.subjects) ** -config.sample_power for w in self.worlds.values()]
         self.odds = torch.tensor(odds, device=self.device)
@@ -115,19 +116,17 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self._check(norm, "gradient", name)
-        self.whole = False
         self.optimizer.step(learning_rate(self.config, self.frames))
         self.steps += 1
         self.average.follow(self.network, self.steps)
         self.frames += self.config.batch
-        self.whole = True
         return {k: float(v) for k, v in parts.items()} | {"world": float(list(self.worlds).index(name))}
 
     def _check(self, value: torch.Tensor, what: str, world: str) -> None:
         if not bool(torch.isfinite(value)):
             raise NonFiniteError(
-                f"the {what} became {float(value)} on {world} after {self.frames} frames. The last saved state in "
-                f"{self.folder} is from before; lower --learning-rate or train with --bf16 off."
+                f"the {what} became {float(value.detach())} on {world} after {self.frames} frames. The last saved "
+                f"state in {self.folder} is from before; lower --learning-rate or train with --bf16 off."
             )
 
     def save(self) -> None:
@@ -159,8 +158,8 @@ class Trainer:
         log = TrainingLog(self.folder / "log.csv", self.frames)
         sums: dict[str, float] = {}
         saved, begun, counted = time.monotonic(), time.monotonic(), 0
-        try:
-            while self.frames < self.config.frames:
+        with DeferredInterrupt() as interrupt:
+            while self.frames < self.config.frames and not interrupt.asked:
                 start = time.monotonic()
                 for key, value in self.step().items():
                     sums[key] = sums.get(key, 0.0) + value
@@ -178,10 +177,31 @@ class Trainer:
                     self.save()
                     log.plot()
                     saved = time.monotonic()
-        finally:
-            if self.whole and not isinstance(sys.exc_info()[1], NonFiniteError):
-                self.save()
-                log.plot()
+            self.save()
+            log.plot()
+        if interrupt.asked:
+            raise KeyboardInterrupt
+
+
+class DeferredInterrupt:
+    """While entered, Ctrl-C only sets ``asked``, so that no step is cut in half; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __enter__(self) -> DeferredInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._before)
 
 
 class TrainingLog:
