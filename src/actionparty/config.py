@@ -103,7 +103,7 @@ class TrainConfig:
     state_weight: float = 0.4
     frame_weight: float = 3.0
     gate_weight: float = 1.0
-    jump_weight: float = 0.1
+    jump_weight: float = 0.02
     reward_weight: float = 0.05
     checkpoint_seconds: float = 120.0
     sample_power: float = 0.0

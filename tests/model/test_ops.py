@@ -13,6 +13,7 @@ from actionparty.model.ops import (
     plain_attention,
     rotary,
     rotate,
+    surroundings,
 )
 
 
@@ -120,7 +121,8 @@ def test_weight_zero_adds_nothing() -> None:
 def test_gradients_reach_cells_tokens_and_positions() -> None:
     cells, tokens = normal(1, 12, 5).requires_grad_(), normal(1, 2, 5).requires_grad_()
     position = torch.tensor([[[1.3, 0.6], [2.0, 1.0]]], requires_grad=True)
-    place(cells, tokens, position, torch.tensor([[1.0, 0.5]]), (3, 4)).pow(2).sum().backward()
+    loss = place(cells, tokens, position, torch.tensor([[1.0, 0.5]]), (3, 4)).pow(2).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert cells.grad is not None
     assert (cells.grad != 0).all()
     assert tokens.grad is not None
@@ -135,3 +137,24 @@ def test_the_size_of_a_padded_frame_is_that_of_its_real_part() -> None:
     mask[1, :4, :5] = True
     assert grid_size((4, 5), mask.flatten(1), mask.device).tolist() == [[[2, 3]], [[5, 4]]]
     assert grid_size((4, 5), None, mask.device).tolist() == [5, 4]
+
+
+@pytest.mark.parametrize(
+    ("facing", "expected"),
+    [
+        (0, [0, 1, 2, 4, 5, 6, 8, 9, 10]),
+        (1, [2, 6, 10, 1, 5, 9, 0, 4, 8]),
+        (2, [10, 9, 8, 6, 5, 4, 2, 1, 0]),
+        (3, [8, 4, 0, 9, 5, 1, 10, 6, 2]),
+    ],
+)
+def test_surroundings_are_read_from_ahead_left_to_behind_right(facing: int, expected: list[int]) -> None:
+    cells = torch.arange(12.0).reshape(1, 12, 1)
+    seen = surroundings(cells, torch.tensor([[[1.0, 1.0]]]), torch.tensor([[facing]]), (3, 4))
+    assert seen.tolist() == [[expected]]
+
+
+def test_surroundings_outside_the_grid_are_zero() -> None:
+    seen = surroundings(torch.ones(1, 12, 2), torch.tensor([[[0.0, 2.0]]]), torch.tensor([[0]]), (3, 4))
+    assert seen.reshape(3, 3, 2)[..., 0].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
+    assert not surroundings(torch.ones(1, 12, 2), torch.full((1, 1, 2), 9.0), torch.tensor([[0]]), (3, 4)).any()

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from tests.model.samples import network
+from tests.model.samples import answers, network, random_sample
 from tests.training.samples import TINY, play
 
 from actionparty.config import RolloutConfig
+from actionparty.data.clips import to_unit
 from actionparty.model.network import Network
-from actionparty.rollout.rollout import BatchRollout, RolloutStep
+from actionparty.rollout.rollout import BatchRollout, RolloutStep, to_cells
 from actionparty.types import Episode, Ints, Scene
 
 ARENA = replace(TINY, worlds=("arena",))
@@ -33,13 +34,17 @@ def scene(step: int = 10, seed: int = 0) -> Scene:
 def model() -> Network:
     """A network that opens about a third of the gates and moves subjects about."""
     made = network(3, ARENA)
-    made.update.out.weight.mul_(8)
-    made.update.out.bias.copy_(torch.tensor([0.0, 0, 0, 0, 0, 0, 2, -1]))
-    made.render.out.weight.mul_(3)
-    last = made.render.gate[3]
-    assert isinstance(last, torch.nn.Linear)
-    last.weight.mul_(4)
-    last.bias.fill_(-1)
+    gate = made.render.gate[3]
+    assert isinstance(gate, torch.nn.Linear)
+    for weight, scale in ((made.update.out.weight, 8), (made.render.out.weight, 3), (gate.weight, 4)):
+        weight.mul_(scale)
+    sample = random_sample(16, SUBJECTS, (6, 7))
+    real = to_unit(torch.from_numpy(np.stack([to_cells(frame) for frame in episode().frames(0, 16)])))
+    said = answers(made, replace(sample, context=real[:, None].expand_as(sample.context)))
+    states = said.states.flatten(0, 1)
+    shift = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, -1])
+    made.update.out.bias.add_(shift * states.std(0) - states.mean(0))
+    gate.bias.sub_(said.gate.quantile(0.65))
     return made
 
 

@@ -28,7 +28,7 @@ from actionparty.rollout import rollout as module
 from actionparty.rollout.rollout import BatchRollout, from_cells, to_cells
 from actionparty.training.checkpoint import load_tensors, save_tensors
 from actionparty.training.objective import subjects_of
-from actionparty.training.sampling import SampledStep
+from actionparty.training.sampling import SampledStep, sample_step
 from actionparty.types import NO_ACTION
 
 STEPS = 6
@@ -38,7 +38,7 @@ STEPS = 6
 def sampled(monkeypatch: pytest.MonkeyPatch) -> list[SampledStep]:
     """Collect everything that the network sampled."""
     seen: list[SampledStep] = []
-    inner = module.sample_step
+    inner = sample_step
 
     def watched(*arguments: object) -> SampledStep:
         seen.append(inner(*arguments))  # type: ignore[arg-type]

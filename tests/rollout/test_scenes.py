@@ -9,7 +9,6 @@ import pytest
 from tests.rollout.samples import SUBJECTS, scene
 
 from actionparty.errors import InvalidInputError, UnknownNameError
-from actionparty.rollout import scenes
 from actionparty.rollout.scenes import SCENES, find_scene, load_scene, save_scene, scene_paths, scene_worlds
 from actionparty.types import Scene, SubjectStates, WorldSpec
 
@@ -176,7 +175,7 @@ def test_a_full_disk_leaves_the_old_scene(path: Path, monkeypatch: pytest.Monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(scenes.np, "savez_compressed", full)
+    monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(InvalidInputError, match=r"disk full"):
         save_scene(path, scene(11))
     assert load_scene(path).source == "arena seed 0 step 10"

@@ -20,6 +20,8 @@ from actionparty.model.tokens import FACING_COUNT, facing_code
 
 REACH = 3
 """Cells that a subject can be displaced in one step without a jump."""
+POINTER_CAP = 10.0
+"""Pointer logits stay within this: rare jumps made it overconfident, and their loss then shook the whole network."""
 STATE_CHANNELS = 2 + FACING_COUNT + 2
 
 
@@ -109,7 +111,8 @@ class Update(nn.Module):
     def point(self, observed: Observed, features: Tensor) -> Tensor:
         """Return logits (B, N, M) over the cells where a jumping subject appears."""
         q, k = self.pointer_query(features), self.pointer_key(observed.cells)
-        logits: Tensor = torch.einsum("bnd,bmd->bnm", q, k).float() / self.config.width**0.5
+        logits = torch.einsum("bnd,bmd->bnm", q, k).float() / self.config.width**0.5
+        logits = POINTER_CAP * torch.tanh(logits / POINTER_CAP)
         if observed.cell_mask is not None:
             logits = logits.masked_fill(~observed.cell_mask[:, None], float("-inf"))
         return logits

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actionparty.errors import CheckpointError, InvalidInputError, unknown_name
-from actionparty.types import Scene, SubjectStates, WorldSpec
+from actionparty.types import FACINGS, Scene, SubjectStates, WorldSpec
 
 FORMAT = 1
 SCENES = "scenes"
 LABELS = "labels"
 _FIELDS = ("frames", "position", "facing", "alive", "actions", "identities", "about")
 _UNREADABLE = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, RuntimeError),
+    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, NotImplementedError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
 """What NumPy and zipfile raise for files that are not what they should be."""
@@ -60,7 +60,7 @@ def save_scene(path: Path, scene: Scene) -> None:
 def load_scene(path: Path) -> Scene:
     """Read a scene; ``InvalidInputError`` where the file is missing, damaged, of another version or not a scene."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             values = {name: file[name] for name in _FIELDS}
         about = json.loads(values["about"].tobytes())
         version, name, source = about["format"], str(about["world"]), str(about["source"])
@@ -73,6 +73,8 @@ def load_scene(path: Path) -> Scene:
         raise InvalidInputError(f"{path}: scene format {version!r}, but this version reads {FORMAT}.")
     spec = WorldSpec(name, len(values["identities"]), grid, actions)
     states = SubjectStates(values["position"], values["facing"].astype(np.int64), values["alive"].astype(np.bool_))
+    if not np.isin(states.facing, range(len(FACINGS))).all():
+        raise InvalidInputError(f"{path}: a facing must be 0 to {len(FACINGS) - 1}.")
     return Scene(spec, values["frames"], states, values["actions"].astype(np.int64), values["identities"], source)
 
 
@@ -115,7 +117,7 @@ def load_palette(checkpoint: Path, world: str) -> NDArray[np.uint8]:
     """
     path = checkpoint / LABELS / f"{world}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             tiles: NDArray[np.uint8] = file["tiles"].reshape(-1, 192)
     except _UNREADABLE as error:
         raise CheckpointError(
