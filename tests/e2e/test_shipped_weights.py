@@ -1,0 +1,92 @@
+"""The weights in the package do what the README says: these tests fail when worse ones are shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actionparty.config import RolloutConfig
+from actionparty.data.dataset import load_episodes, verify
+from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
+from actionparty.evaluation.export import HELD_OUT
+from actionparty.evaluation.labels import TileLabels
+from actionparty.rollout.rollout import BatchRollout, generated_world
+from actionparty.rollout.scenes import load_scene, scene_paths, scene_worlds
+from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network, shipped_names
+from actionparty.types import World
+
+CROWDED = "collaborative_cooking__crowded"
+WEIGHTS = "starter"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    assert WEIGHTS in shipped_names()
+    return find_checkpoint(WEIGHTS)
+
+
+def test_at_least_six_worlds_ship_among_them_nine_and_seven_subjects(folder: Path) -> None:
+    worlds = scene_worlds(folder)
+    subjects = {name: load_scene(scene_paths(folder, name)[0]).world.subjects for name in worlds}
+    assert len(worlds) >= 6
+    assert subjects[CROWDED] == 9
+    assert 7 in subjects.values()
+    assert "coins" in worlds
+    assert set(worlds) == set(load_network(folder).config.worlds)
+    assert all(len(scene_paths(folder, name)) >= 8 for name in worlds)
+
+
+def test_the_package_stays_small_and_its_recordings_are_whole(folder: Path) -> None:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < 40e6
+    assert verify(folder / HELD_OUT) == []
+
+
+def test_every_scene_of_every_world_can_be_played(folder: Path) -> None:
+    network = load_network(folder)
+    for name in scene_worlds(folder):
+        scenes = [load_scene(path) for path in scene_paths(folder, name)]
+        rollout = BatchRollout(network)
+        rollout.reset(scenes, range(len(scenes)))
+        step = rollout.step(np.zeros((len(scenes), scenes[0].world.subjects), np.int64))
+        assert step.frames.shape[1:] == scenes[0].frames.shape[1:], name
+        assert np.isfinite(step.states.position).all()
+
+
+def test_one_call_gives_a_generated_world() -> None:
+    world = generated_world(WEIGHTS, CROWDED)
+    assert isinstance(world, World)
+    first = world.reset(seed=3)
+    second = world.step(np.full(9, world.spec.action_index("turn_left")))
+    turned = (second.states.facing - first.states.facing) % 4 == 3
+    assert turned.mean() >= 8 / 9
+
+
+def test_nine_subjects_obey_and_stay(folder: Path) -> None:
+    """Floors a little under the figures in docs/results.md, on a small part of the same held-out recordings."""
+    network = load_network(folder)
+    episodes = list(load_episodes(folder / HELD_OUT, [CROWDED]))[:6]
+    settings = EvaluationSettings(
+        rollouts=6,
+        horizon=60,
+        steps_per_episode=16,
+        probes_per_episode=8,
+        batch=6,
+        context=network.config.context,
+        memory=network.config.memory,
+    )
+    report = evaluate(
+        lambda spec: BatchRollout(network, RolloutConfig()),
+        {CROWDED: episodes},
+        {CROWDED: TileLabels.load(folder / "labels" / f"{CROWDED}.npz")},
+        settings,
+        checkpoint=fingerprint(folder),
+    )
+    row = report.to_json()["worlds"][CROWDED]
+    assert row["ma1_moving"] >= 0.9
+    assert row["sa1"] >= 0.9
+    assert row["sp"]["50"] >= 0.9
+    assert row["isolation"] >= 0.97
+    assert row["swap"] >= 0.9
