@@ -22,6 +22,8 @@ FACINGS = ("N", "E", "S", "W")
 FACING_STEPS = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)], dtype=np.int64)
 """(dx, dy) of one step towards each facing."""
 MAX_SUBJECTS = 64
+SCENE_ROWS = 64
+"""Rows of states that a scene should carry: models look back this far for how long a subject has been dead or alive."""
 NO_ACTION = -1
 """Stands where no action led into a frame: the first row of an episode."""
 
@@ -199,7 +201,7 @@ class Episode:
             out[i] = frame[y * CELL : (y + 1) * CELL, x * CELL : (x + 1) * CELL]
         return out
 
-    def scene(self, step: int, context: int, memory: int) -> Scene:
+    def scene(self, step: int, context: int, memory: int = SCENE_ROWS) -> Scene:
         """Return the scene that ends at row ``step``, with ``context`` frames and up to ``memory`` rows of states.
 
         Where fewer rows came before, the scene starts with row 0 repeated.

@@ -75,7 +75,6 @@ def test_nine_subjects_obey_and_stay(folder: Path) -> None:
         probes_per_episode=8,
         batch=6,
         context=network.config.context,
-        memory=network.config.memory,
     )
     report = evaluate(
         lambda spec: BatchRollout(network, RolloutConfig()),

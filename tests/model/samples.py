@@ -10,7 +10,7 @@ from torch import Tensor
 from actionparty.config import ModelConfig, model_preset
 from actionparty.model.network import Network
 from actionparty.model.ops import CELL_CHANNELS
-from actionparty.model.render import CellChoice, gather_cells
+from actionparty.model.render import CellChoice
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import STATE_CHANNELS
 
@@ -105,8 +105,7 @@ def answers(net: Network, sample: Sample) -> Answers:
     states, features = net.update(observed, net.update.remember(observed), sample.noise, sample.time)
     resolved = net.render.resolve(observed, sample.next_state, sample.next_position, sample.next_alive)
     choice = CellChoice(sample.chosen, torch.ones_like(sample.chosen, dtype=torch.bool))
-    last = gather_cells(sample.context[:, -1], sample.chosen)
-    cells, rendered = net.render(observed, resolved, choice, last, sample.pixels, sample.time)
+    cells, rendered = net.render(observed, resolved, choice, sample.pixels, sample.time)
     heads = net.heads(rendered, sample.subjects.mask)
     return Answers(states, net.update.point(observed, features), resolved.gate, cells, *heads)
 

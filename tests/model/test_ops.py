@@ -149,12 +149,12 @@ def test_the_size_of_a_padded_frame_is_that_of_its_real_part() -> None:
     ],
 )
 def test_surroundings_are_read_from_ahead_left_to_behind_right(facing: int, expected: list[int]) -> None:
-    cells = torch.arange(12.0).reshape(1, 12, 1)
+    cells = 3 * torch.arange(12.0).reshape(1, 12, 1)
     seen = surroundings(cells, torch.tensor([[[1.0, 1.0]]]), torch.tensor([[facing]]), (3, 4))
     assert seen.tolist() == [[expected]]
 
 
 def test_surroundings_outside_the_grid_are_zero() -> None:
-    seen = surroundings(torch.ones(1, 12, 2), torch.tensor([[[0.0, 2.0]]]), torch.tensor([[0]]), (3, 4))
+    seen = surroundings(torch.full((1, 12, 2), 3.0), torch.tensor([[[0.0, 2.0]]]), torch.tensor([[0]]), (3, 4))
     assert seen.reshape(3, 3, 2)[..., 0].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
     assert not surroundings(torch.ones(1, 12, 2), torch.full((1, 1, 2), 9.0), torch.tensor([[0]]), (3, 4)).any()

@@ -36,7 +36,7 @@ def model() -> Network:
     made = network(3, ARENA)
     gate = made.render.gate[3]
     assert isinstance(gate, torch.nn.Linear)
-    for weight, scale in ((made.update.out.weight, 8), (made.render.out.weight, 3), (gate.weight, 4)):
+    for weight, scale in ((made.update.out.weight, 8), (made.render.pixels.weight, 3), (gate.weight, 4)):
         weight.mul_(scale)
     sample = random_sample(16, SUBJECTS, (6, 7))
     real = to_unit(torch.from_numpy(np.stack([to_cells(frame) for frame in episode().frames(0, 16)])))

@@ -244,7 +244,7 @@ def test_unrolled_training_replaces_the_last_context_frame_only(context_noise: f
     objective = Objective(replace(QUICK, unroll=1.0, corrupt=0.0, context_noise=context_noise))
     torch.manual_seed(0)
     network = Network(TINY)
-    torch.nn.init.normal_(network.render.out.weight, 0, 0.1)
+    torch.nn.init.normal_(network.render.pixels.weight, 0, 0.1)
     index = torch.zeros(4, dtype=torch.long)
     inputs = objective.inputs(network, world, clips, index, torch.Generator().manual_seed(0))
     recorded = world.tiles[clips.context]

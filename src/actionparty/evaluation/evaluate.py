@@ -27,7 +27,7 @@ from actionparty.evaluation.rollouts import (
     sp_ratios,
     sync_horizon,
 )
-from actionparty.types import Episode, WorldSpec
+from actionparty.types import SCENE_ROWS, Episode, WorldSpec
 
 HELD_OUT = FIRST_EVALUATION_SEED
 """Seeds from here on are never trained on."""
@@ -50,7 +50,7 @@ class EvaluationSettings:
     seed: int = 0
     context: int = 2
     """Frames of a scene; the model's."""
-    memory: int = 8
+    memory: int = SCENE_ROWS
     """Rows of states of a scene; the model's."""
     similarity_every: int = 10
     deterministic: tuple[str, ...] = ()

@@ -79,5 +79,5 @@ def _write_scenes(folder: Path, world: str, episodes: Sequence[Episode], scenes:
     for k in range(scenes):
         episode = episodes[k % len(episodes)]
         step = min(len(episode) - 1, model.context + k * _SCENE_STEP)
-        save_scene(folder / f"{k}.npz", episode.scene(step, model.context, model.memory))
+        save_scene(folder / f"{k}.npz", episode.scene(step, model.context))
     return scenes

@@ -68,8 +68,7 @@ def evaluate(
         console.check_new(out)
     folder = find_checkpoint(checkpoint)
     network = load_network(folder)
-    context, memory = network.config.context, network.config.memory
-    settings = EvaluationSettings(rollouts, horizon, batch=batch, seed=seed, context=context, memory=memory)
+    settings = EvaluationSettings(rollouts, horizon, batch=batch, seed=seed, context=network.config.context)
     sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
     worlds = _wanted(folder, network.config.worlds, world)
     source = data or _held_out(folder, worlds, settings)

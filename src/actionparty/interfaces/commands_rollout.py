@@ -189,7 +189,7 @@ def _scene_from_data(path: Path, world: str, number: str, network: Network) -> S
     config = network.config
     for index, episode in enumerate(load_episodes(path, [world])):
         if index == int(number):
-            return episode.scene(min(config.memory, len(episode)) - 1, config.context, config.memory)
+            return episode.scene(min(config.memory, len(episode)) - 1, config.context)
     raise InvalidInputError(f"{path}: there is no episode number {number} of {world}.")
 
 

@@ -145,7 +145,7 @@ def play(network: Network, folder: Path, world: str, steps: int, seed: int) -> P
     rows = range(start, start + count + 1)
     frames = episode.frames(start, start + count + 1)
     real = [Shot(frame, episode.states[row], episode.actions[row]) for frame, row in zip(frames, rows, strict=True)]
-    scene = episode.scene(start, config.context, config.memory)
+    scene = episode.scene(start, config.context)
     return _generate(network, scene, seed, count, lambda step, _: episode.actions[start + step], real)
 
 
@@ -215,7 +215,7 @@ def _measured(network: Network, folder: Path, worlds: Sequence[str], echo: Echo)
         echo("no metrics: this checkpoint has no held-out recordings or no tile labels of these worlds.")
         return None
     config, sampling = network.config, RolloutConfig()
-    settings = EvaluationSettings(**{**vars(_MEASURED), "context": config.context, "memory": config.memory})
+    settings = EvaluationSettings(**{**vars(_MEASURED), "context": config.context})
     echo(f"measuring: {settings.rollouts} rollouts of {settings.horizon} steps in each world")
     return evaluate(
         lambda spec: BatchRollout(network, sampling),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block
-from actionparty.model.ops import Rotary, concat_rotary, grid_positions, grid_size, place, rotary
+from actionparty.model.ops import Rotary, concat_rotary, grid_positions, grid_size, place, rotary, surroundings
 from actionparty.model.tokens import CellTokens, Subjects, SubjectTokens
 
 
@@ -82,6 +82,8 @@ class Observe(nn.Module):
         flavour = self.world(world)[:, None]
         u = self.subject_tokens(subjects, grid_size(grid, cell_mask, context.device)) + flavour
         v = self.cell_tokens(context) + flavour
+        seen = v if cell_mask is None else v * cell_mask[..., None]
+        u = u + self.view(surroundings(seen, subjects.now, subjects.facing[:, -1], grid).to(u.dtype))
         if self.config.placement:
             v = place(v, self.placement(u), subjects.now, subjects.presence, grid)
         cell_table = rotary(grid_positions(*grid, device=context.device), self.config.head_width, self.config.rope_base)

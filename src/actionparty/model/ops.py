@@ -124,7 +124,7 @@ def surroundings(cells: Tensor, position: Tensor, facing: Tensor, grid: tuple[in
         grid: (h, w).
 
     Returns:
-        (B, N, 9 * d), zeros for what is outside the grid.
+        (B, N, 9 * d), divided by 3 so that nine cells together weigh as much as one; zeros for what is outside the grid.
     """
     h, w = grid
     turns = torch.tensor([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
@@ -134,5 +134,5 @@ def surroundings(cells: Tensor, position: Tensor, facing: Tensor, grid: tuple[in
     inside = (at >= 0).all(-1) & (at[..., 0] < w) & (at[..., 1] < h)
     index = (at[..., 1].clamp(0, h - 1) * w + at[..., 0].clamp(0, w - 1)).flatten(1)
     seen = cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1]))
-    seen = seen * inside.flatten(1)[..., None].to(seen.dtype)
+    seen = seen * (inside.flatten(1)[..., None].to(seen.dtype) / 3)
     return seen.reshape(*position.shape[:2], -1)

@@ -1,7 +1,8 @@
 """Render: decide which cells change, then denoise those cells only; all other cells are copied exactly.
 
 The *change gate* gives each cell's probability to change, after the subjects' next states are resolved. Rendering is
-conditional on the change: chance events are sampled by the gate, not blurred by the renderer. (Departs from method.md
+conditional on the change: chance events are sampled by the gate, not blurred by the renderer. Pixels are predicted as
+they are, not as a residual on the last frame, which would carry every blemish on. (Departs from method.md
 section 3, where all cells are rendered and the gate is a threshold: see docs/method.md.)
 """
 
@@ -62,9 +63,9 @@ class Render(nn.Module):
         self.time = TimeEmbedding(width)
         self.blocks = nn.ModuleList(Block(width, config.head_width, timed=True) for _ in range(config.render_layers))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.out = nn.Linear(width, CELL_CHANNELS)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.pixels = nn.Linear(width, CELL_CHANNELS)
+        nn.init.zeros_(self.pixels.weight)
+        nn.init.zeros_(self.pixels.bias)
 
     def resolve(self, observed: Observed, next_state: Tensor, position: Tensor, alive: Tensor) -> Resolved:
         """Bring the resolved states (B, N, STATE_CHANNELS) at their next positions (B, N, 2) into the frame."""
@@ -76,7 +77,7 @@ class Render(nn.Module):
         return Resolved(cells, u, position, self.gate(cells)[..., 0].float())
 
     def forward(
-        self, observed: Observed, resolved: Resolved, choice: CellChoice, last: Tensor, noisy: Tensor, time: Tensor
+        self, observed: Observed, resolved: Resolved, choice: CellChoice, noisy: Tensor, time: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the predicted clean cells (B, C, 192) and the subjects' features (B, N, width).
 
@@ -84,7 +85,6 @@ class Render(nn.Module):
             observed: what Observe saw.
             resolved: what ``resolve`` made of it.
             choice: the cells to render.
-            last: (B, C, 192) those cells in the last frame.
             noisy: (B, C, 192) their noisy next pixels.
             time: (B,) flow time.
         """
@@ -99,4 +99,4 @@ class Render(nn.Module):
         for block in self.blocks:
             x = block(x, table, embedded, key_mask=mask)
         x = self.norm(x)
-        return last + self.out(x[:, :c]).float(), x[:, c:]
+        return self.pixels(x[:, :c]).float(), x[:, c:]

@@ -19,6 +19,8 @@ _STATE = 2 + FACING_COUNT + 2
 _PAST = 2 + FACING_COUNT + 2
 _ACTION_WIDTH = 16
 _AGE_SCALE = 5.0
+AGE_LIMIT = 63
+"""Longer ages count as this; a scene should carry one row of states more, so that its ages are known."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class SubjectTokens(nn.Module):
     @staticmethod
     def _now(subjects: Subjects, size: Tensor) -> Tensor:
         place = (subjects.now.float() + 0.5) / size * 2 - 1
-        age = torch.log1p(subjects.age.float())[..., None] / _AGE_SCALE
+        age = torch.log1p(subjects.age.float().clamp(max=AGE_LIMIT))[..., None] / _AGE_SCALE
         alive = subjects.alive[:, -1, :, None].float() * 2 - 1
         return torch.cat([place, facing_code(subjects.facing[:, -1]), alive, age], -1)
 

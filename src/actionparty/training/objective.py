@@ -171,10 +171,10 @@ class Objective:
         gate = functional.binary_cross_entropy_with_logits(resolved.gate, inputs.changed.float(), reduction="none")
         lots = torch.rand(inputs.changed.shape, generator=generator, device=generator.device)
         choice = choose_cells(inputs.changed, self.config.render_cells, lots)
-        clean, last = gather_cells(inputs.target, choice.index), gather_cells(inputs.context[:, -1], choice.index)
+        clean = gather_cells(inputs.target, choice.index)
         time = sample_time(len(clean), generator, zero_share=0.35, mean=-0.6, std=1.0)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
-        predicted, features = network.render(observed, resolved, choice, last, interpolate(clean, noise, time), time)
+        predicted, features = network.render(observed, resolved, choice, interpolate(clean, noise, time), time)
         error = ((predicted - clean) ** 2).mean(-1) * loss_weight(time)[:, None] * choice.mask
         return {
             "gate": gate.sum(1).mean() / _GATE_CELLS,

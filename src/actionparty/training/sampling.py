@@ -76,13 +76,13 @@ def sample_step(
     changed = _open_gate(resolved, subjects, states, noise, settings, grid)
     choice = choose_cells(changed)
     last = context[:, -1]
-    chosen_last, chosen_noise = gather_cells(last, choice.index), gather_cells(noise.pixels, choice.index)
+    chosen_noise = gather_cells(noise.pixels, choice.index)
     features = observed.subjects
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal features
         clean: Tensor
-        clean, features = network.render(observed, resolved, choice, chosen_last, noisy, time)
+        clean, features = network.render(observed, resolved, choice, noisy, time)
         return clean
 
     clean = denoise(predict, chosen_noise, settings.render_steps).clamp(-1, 1)
