@@ -124,7 +124,7 @@ def surroundings(cells: Tensor, position: Tensor, facing: Tensor, grid: tuple[in
         grid: (h, w).
 
     Returns:
-        (B, N, 9 * d), divided by 3 so that nine cells together weigh as much as one; zeros for what is outside the grid.
+        (B, N, 9 * d), divided by 3 so that nine cells weigh as much as one; zeros for what is outside the grid.
     """
     h, w = grid
     turns = torch.tensor([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
