@@ -15,7 +15,7 @@ from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS
 from actionparty.model.render import gather_cells
 from actionparty.model.tokens import Subjects
-from actionparty.model.update import REACH, STATE_CHANNELS, NextStates, encode_states
+from actionparty.model.update import REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.corruption import blend_cells, cell_index, corrupt_tiles
 from actionparty.training.flow import interpolate, loss_weight, sample_time
 from actionparty.training.sampling import StepNoise, choose_cells, sample_step, symlog
@@ -68,7 +68,7 @@ class Objective:
     def __call__(
         self, network: Network, world: WorldClips, clips: Clips, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of ``network`` on ``clips`` and its parts, detached."""
+        """Return the loss of ``network`` on ``clips``, and its parts and metrics, detached."""
         index = self._world_index(network, world, len(clips.rows), generator)
         inputs = self.inputs(network, world, clips, index, generator)
         observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
@@ -82,7 +82,7 @@ class Objective:
             "frame": c.frame_weight,
             "reward": c.reward_weight,
         }
-        loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
+        loss = torch.stack([weights[name] * value for name, value in parts.items() if name in weights]).sum()
         return loss, {name: value.detach() for name, value in parts.items()} | {"loss": loss.detach()}
 
     def _world_index(self, network: Network, world: WorldClips, batch: int, generator: torch.Generator) -> Tensor:
@@ -161,6 +161,7 @@ class Objective:
             logits = network.update.point(observed, features)[states.jump]
             landing = cell_index(inputs.position, observed.grid)[states.jump]
             losses["jump"] = functional.cross_entropy(logits, landing, reduction="sum") / b
+        losses["state_right"] = _states_right(predicted.detach(), states, time)
         return losses
 
     def _frame_losses(
@@ -180,6 +181,7 @@ class Objective:
             "gate": gate.sum(1).mean() / _GATE_CELLS,
             "frame": error.sum() / choice.mask.sum().clamp(min=1),
             "reward": _head_loss(network, features, clips),
+            "gate_right": _found(resolved.gate.detach() > 0, inputs.changed),
         }
 
 
@@ -190,6 +192,19 @@ def _relevant(states: NextStates) -> Tensor:
     ones = torch.ones_like(alive)
     channels = [moves] * 2 + [alive] * (STATE_CHANNELS - 4) + [ones, alive]
     return torch.stack(channels, -1)
+
+
+def _states_right(predicted: Tensor, states: NextStates, time: Tensor) -> Tensor:
+    """Share of next states that are right where they are predicted from pure noise; NaN where no clip is."""
+    guess = decode_states(predicted)
+    same = (guess.displacement == states.displacement).all(-1) & (guess.facing == states.facing)
+    right = torch.where(states.alive & ~states.jump, same, True) & (guess.alive == states.alive)
+    return right[time == 0].float().mean()
+
+
+def _found(guess: Tensor, changed: Tensor) -> Tensor:
+    """Intersection over union of the cells (B, M) that are said to change and those that do."""
+    return (guess & changed).sum() / (guess | changed).sum().clamp(min=1)
 
 
 def _head_loss(network: Network, features: Tensor, clips: Clips) -> Tensor:

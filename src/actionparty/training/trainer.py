@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,9 @@ from actionparty.training.objective import Objective
 from actionparty.training.optim import MovingAverage, Optimizer, learning_rate
 
 PARTS = ("loss", "state", "jump", "gate", "frame", "reward")
+METRICS = ("state_right", "gate_right")
+"""Shares on the training batches: next states right, and changed cells found (intersection over union)."""
+CURVES = (*PARTS, *METRICS)
 
 
 class NonFiniteError(ActionPartyError):
@@ -156,23 +159,21 @@ class Trainer:
     def run(self, watch: Callable[[Progress], None] | None = None, log_every: int = 20) -> None:
         """Train until ``config.frames`` are seen, logging and saving on the way; Ctrl-C saves before it leaves."""
         log = TrainingLog(self.folder / "log.csv", self.frames)
-        sums: dict[str, float] = {}
-        saved, begun, counted = time.monotonic(), time.monotonic(), 0
+        window: list[dict[str, float]] = []
+        saved, begun = time.monotonic(), time.monotonic()
         with DeferredInterrupt() as interrupt:
             while self.frames < self.config.frames and not interrupt.asked:
                 start = time.monotonic()
-                for key, value in self.step().items():
-                    sums[key] = sums.get(key, 0.0) + value
+                window.append(self.step())
                 self.seconds += time.monotonic() - start
-                counted += 1
-                if counted == log_every or self.frames >= self.config.frames:
-                    speed = counted * self.config.batch / (time.monotonic() - begun)
-                    losses = {k: sums.get(k, 0.0) / counted for k in PARTS}
+                if len(window) == log_every or self.frames >= self.config.frames:
+                    speed = len(window) * self.config.batch / (time.monotonic() - begun)
+                    losses = averages(window)
                     rate = learning_rate(self.config, self.frames)
                     log.write(self.frames, self.seconds, speed, rate, losses)
                     if watch:
                         watch(Progress(self.frames, self.config.frames, speed, losses, rate))
-                    sums, counted, begun = {}, 0, time.monotonic()
+                    window, begun = [], time.monotonic()
                 if time.monotonic() - saved > self.config.checkpoint_seconds:
                     self.save()
                     log.plot()
@@ -181,6 +182,16 @@ class Trainer:
             log.plot()
         if interrupt.asked:
             raise KeyboardInterrupt
+
+
+def averages(window: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average each of ``PARTS`` over all steps (one that a step lacks counts 0), each metric where it was measured."""
+    found = {part: sum(step.get(part, 0.0) for step in window) / len(window) for part in PARTS}
+    for name in METRICS:
+        measured = [step[name] for step in window if math.isfinite(step.get(name, math.nan))]
+        if measured:
+            found[name] = sum(measured) / len(measured)
+    return found
 
 
 class DeferredInterrupt:
@@ -217,11 +228,11 @@ class TrainingLog:
             writer.writeheader()
             writer.writerows(kept)
 
-    columns = ("frames", "seconds", "frames_per_second", "rate", *PARTS)
+    columns = ("frames", "seconds", "frames_per_second", "rate", *CURVES)
 
     def write(self, frames: int, seconds: float, speed: float, rate: float, losses: Mapping[str, float]) -> None:
         """Append one row."""
-        values = [frames, round(seconds, 1), round(speed, 1), f"{rate:.3g}", *(f"{losses[p]:.5g}" for p in PARTS)]
+        values = [frames, round(seconds, 1), round(speed, 1), f"{rate:.3g}", *(_cell(losses.get(c)) for c in CURVES)]
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerow(values)
 
@@ -235,16 +246,19 @@ class TrainingLog:
         rows = _rows(self.path)
         if not rows:
             return
-        figure = Figure(figsize=(12, 6), layout="constrained")
+        figure = Figure(figsize=(14, 6), layout="constrained")
         FigureCanvasAgg(figure)
-        frames = [float(r["frames"]) for r in rows]
-        for axis, part in zip(figure.subplots(2, 3).flat, PARTS, strict=True):
-            values = [max(float(r[part]), 1e-6) for r in rows]
-            axis.plot(frames, values, linewidth=0.8)
-            axis.set(title=part, xlabel="frames", yscale="log")
+        for axis, name in zip(figure.subplots(2, 4).flat, CURVES, strict=True):
+            points = [(float(r["frames"]), max(float(r[name]), 1e-6)) for r in rows if r[name]]
+            axis.plot(*zip(*points, strict=True) if points else ((), ()), linewidth=0.8)
+            axis.set(title=name, xlabel="frames", yscale="linear" if name in METRICS else "log")
         temporary = self.path.with_name(".curves.png.tmp")
         figure.savefig(temporary, dpi=100, format="png")
         temporary.replace(self.path.with_name("curves.png"))
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
