@@ -1,6 +1,8 @@
-"""Measure how fast a world is generated: one rollout and a batch, decoding to pixels included. Prints one JSON object per world.
+"""Measure how fast a world is generated: one rollout and a batch, decoding to pixels included.
 
-    python benchmarks/rollout_speed.py --checkpoint starter --world collaborative_cooking__crowded --threads 2
+Prints one JSON object per world.
+
+python benchmarks/rollout_speed.py --checkpoint starter --world collaborative_cooking__crowded --threads 2
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import numpy as np
 import torch
 
+from actionparty.checkpoints import find_checkpoint
 from actionparty.config import RolloutConfig
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.scenes import load_scene, scene_paths, scene_worlds
-from actionparty.training.checkpoint import find_checkpoint, load_network
+from actionparty.training.checkpoint import load_network
 
 WARM_UP = 10
 

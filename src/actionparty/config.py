@@ -101,6 +101,8 @@ class TrainConfig:
     render_cells: int = 64
     """Most changed cells of one frame that enter the frame loss (a random choice beyond that)."""
     state_weight: float = 0.4
+    return_weight: float = 15.0
+    """Weight, among the channels of a state, of whether a subject that is gone comes back: rare, and nothing else tells."""
     frame_weight: float = 3.0
     gate_weight: float = 1.0
     jump_weight: float = 0.02

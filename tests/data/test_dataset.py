@@ -246,7 +246,9 @@ def test_a_file_in_the_place_of_the_folder_is_left_alone(tmp_path: Path) -> None
 def test_no_dataset_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="actionparty record"):
         open_dataset(tmp_path / "none")
-    for path in (tmp_path, tmp_path / "none"):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("mine")
+    for path in (tmp_path / "empty", tmp_path / "none", tmp_path / "foreign"):
         with pytest.raises(DatasetError, match="no dataset"):
             verify(path)
 

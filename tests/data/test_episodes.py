@@ -4,6 +4,8 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,21 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({META: json.dumps(meta)}), path)
     with pytest.raises(DatasetError, match="version 2"):
         read_episode(tmp_path / "a")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux lists them")
+def test_reading_starts_no_threads(tmp_path: Path) -> None:
+    """Arrow's pool of threads, once started, crashed one exit in two of a process that has loaded torch too."""
+    write_episode(tmp_path / "a", episode(FakeWorld("fake"), 40))
+    script = (
+        "import sys, pathlib\nfrom actionparty.data.episodes import read_episode\n"
+        "task = pathlib.Path('/proc/self/task')\nbefore = len([*task.iterdir()])\n"
+        "read_episode(pathlib.Path(sys.argv[1]))\nprint(len([*task.iterdir()]) - before)"
+    )
+    path = os.pathsep.join(p for p in sys.path if p)
+    line = [sys.executable, "-c", script, str(tmp_path / "a")]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.stdout == "0\n"
 
 
 def test_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:

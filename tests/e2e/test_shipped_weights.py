@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actionparty.checkpoints import find_checkpoint, fingerprint, shipped_names
 from actionparty.config import RolloutConfig
 from actionparty.data.dataset import load_episodes, verify
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
@@ -14,7 +15,7 @@ from actionparty.evaluation.export import HELD_OUT
 from actionparty.evaluation.labels import TileLabels
 from actionparty.rollout.rollout import BatchRollout, generated_world
 from actionparty.rollout.scenes import load_scene, scene_paths, scene_worlds
-from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network, shipped_names
+from actionparty.training.checkpoint import load_network
 from actionparty.types import World
 
 CROWDED = "collaborative_cooking__crowded"

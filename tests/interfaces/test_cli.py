@@ -16,8 +16,9 @@ COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 runner = CliRunner()
 
 
-def test_help_loads_no_torch() -> None:
-    script = "import sys\nsys.argv = ['actionparty', '--help']\nfrom actionparty.interfaces import cli\n" + (
+@pytest.mark.parametrize("command", ["--help", "worlds"])
+def test_help_and_lists_load_no_torch(command: str) -> None:
+    script = f"import sys\nsys.argv = ['actionparty', '{command}']\nfrom actionparty.interfaces import cli\n" + (
         "try:\n    cli.main()\nexcept SystemExit as stop:\n    print('CODE', stop.code, 'torch' in sys.modules)"
     )
     path = ":".join(p for p in sys.path if p)
@@ -46,6 +47,8 @@ def test_version_is_printed() -> None:
         (["recrod"], "Did you mean 'record'"),
         (["record", "arena"], "Missing option '--out'"),
         (["verify"], "Missing argument"),
+        (["rollout", "arena", "--out", "x", "--seed", "-1"], "--seed"),
+        (["train", "x", "--out", "x", "--seed", "-1"], "--seed"),
         (["verify", "x", "--jsn"], "--json"),
     ],
 )
@@ -66,6 +69,7 @@ def test_wrong_usage_says_what_is_right(line: list[str], words: str) -> None:
         ["record", "arena", "--out", "{out}", "--subjects", "0"],
         ["record", "arena", "--out", "{out}", "--subjects", "65"],
         ["train", "{foreign}", "--out", "{out}", "--size", "smal"],
+        ["verify", "{foreign}"],
     ],
 )
 def test_wrong_input_is_one_line_and_code_2(line: list[str], tmp_path: Path) -> None:

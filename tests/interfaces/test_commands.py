@@ -18,11 +18,14 @@ from typer.testing import CliRunner
 
 from actionparty.data.dataset import open_dataset
 from actionparty.data.episodes import read_episode
+from actionparty.data.recording import RecordingSummary
+from actionparty.interfaces import commands_data
 from actionparty.interfaces.cli import app
 from actionparty.interfaces.commands_demo import free_folder
 from actionparty.interfaces.commands_evaluate import HELD_OUT
 from actionparty.interfaces.commands_rollout import read_actions
 from actionparty.interfaces.commands_train import saved_at
+from actionparty.rollout.scenes import save_scene
 from actionparty.types import WorldSpec
 from actionparty.worlds.catalogue import world_names
 
@@ -196,6 +199,20 @@ def test_without_pyav_the_film_is_a_gif(place: Place, tmp_path: Path, monkeypatc
     line = ("rollout", "arena", "--checkpoint", place.run, "--data", place.data, "--steps", 2)
     run(*line, "--out", tmp_path / "a")
     assert (tmp_path / "a" / "film.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_a_scene_of_another_world_is_refused(place: Place, tmp_path: Path) -> None:
+    save_scene(tmp_path / "scene.npz", read_episode_of(place.data).scene(3, 2, 4))
+    line = ("rollout", "coins", "--checkpoint", place.run, "--scene", tmp_path / "scene.npz")
+    assert "one of arena, not of coins" in complaint(*line, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_recording_nothing_at_all_is_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rows, code in (({"coins": 0}, 2), ({"coins": 0, "arena": 10}, 1)):
+        found = RecordingSummary(tmp_path, rows, 0, {"coins": "no room for so many"}, (), 1.0)
+        monkeypatch.setattr(commands_data, "record_with_bars", lambda *_, found=found: found)
+        assert "no room" in run("record", *rows, "--out", tmp_path / "new", code=code)
 
 
 def test_a_saved_scene_starts_a_rollout(place: Place, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from actionparty.errors import DatasetError, unknown_name
@@ -59,6 +61,18 @@ def test_the_line_goes_to_stderr_whole_and_unbroken() -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == f"error: [bold]{long}[/bold]\n"
+
+
+def test_what_the_library_logs_is_one_unbroken_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_log()
+    logger = logging.getLogger("actionparty")
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(console, "ERR", Console(stderr=True, width=40))
+            logger.warning("skipped: %s", "x" * 100)
+    finally:
+        logger.handlers.clear()
+    assert capsys.readouterr().err == f"warning: skipped: {'x' * 100}\n"
 
 
 def test_interrupt_exits_with_130() -> None:

@@ -111,6 +111,30 @@ def test_a_facing_that_does_not_exist_is_refused(path: Path) -> None:
         load_scene(path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("actions", 9, "an action must be -1"),
+        ("actions", -2, "an action must be -1"),
+        ("position", np.nan, "finite"),
+        ("position", np.inf, "finite"),
+    ],
+)
+def test_a_value_that_no_scene_can_have_is_refused(path: Path, field: str, value: float, expected: str) -> None:
+    assert len(scene().world.actions) == 9
+    actions, position = scene().actions.copy(), scene().states.position.copy()
+    (actions if field == "actions" else position)[-1, 0] = value
+    rewrite(path, actions=actions, position=position)
+    with pytest.raises(InvalidInputError, match=expected):
+        load_scene(path)
+
+
+def test_pictures_that_are_no_bytes_are_refused(path: Path) -> None:
+    rewrite(path, frames=scene().frames.astype(np.float32))
+    with pytest.raises(InvalidInputError, match=r"uint8"):
+        load_scene(path)
+
+
 def test_a_subject_outside_the_frame_is_refused(path: Path) -> None:
     position = scene().states.position.copy()
     position[-1, 1] = 7, 2
@@ -169,6 +193,16 @@ def test_unknown_scenes_and_worlds_are_answered_with_the_nearest(shipped: Path) 
         find_scene(shipped, "coins", "2")
     with pytest.raises(UnknownNameError, match=r"Did you mean coins"):
         scene_paths(shipped, "coin")
+
+
+def test_a_checkpoint_without_scenes_says_where_else_to_start(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"no scenes come with this checkpoint.*--data"):
+        scene_paths(tmp_path, "coins")
+
+
+def test_a_scene_file_that_does_not_exist_is_named(shipped: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"missing\.npz: no such scene file"):
+        load_scene(find_scene(shipped, "coins", "missing.npz"))
 
 
 def test_a_full_disk_leaves_the_old_scene(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,11 @@ import pytest
 import torch
 from tests.training.samples import QUICK, TINY
 
-from actionparty.errors import CheckpointError, UnknownNameError
+from actionparty.checkpoints import CONFIG, WEIGHTS, about, fingerprint
+from actionparty.errors import CheckpointError
 from actionparty.model.network import Network
 from actionparty.training import checkpoint
 from actionparty.training.checkpoint import (
-    CONFIG,
-    WEIGHTS,
-    about,
-    find_checkpoint,
-    fingerprint,
     load_network,
     load_state,
     load_tensors,
@@ -55,28 +51,6 @@ def test_saving_again_replaces_the_weights_and_leaves_nothing_behind(folder: Pat
     save_weights(folder, MODEL, Network(MODEL).state_dict(), {})
     assert fingerprint(folder) != before
     assert sorted(p.name for p in folder.iterdir()) == [CONFIG, WEIGHTS]
-
-
-def test_a_checkpoint_is_found_by_folder_file_or_run(folder: Path) -> None:
-    run = folder.parent / "run"
-    run.mkdir()
-    folder.rename(run / "weights")
-    found = run / "weights"
-    assert [find_checkpoint(p) for p in (found, str(found), found / WEIGHTS, run)] == [found] * 4
-
-
-def test_what_is_no_checkpoint_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=rf"no {WEIGHTS} in it"):
-        find_checkpoint(tmp_path)
-    with pytest.raises(UnknownNameError, match=r"unknown checkpoint 'nowhere'"):
-        find_checkpoint("nowhere")
-
-
-def test_a_shipped_name_is_found_and_suggested(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "SHIPPED", folder.parent)
-    assert find_checkpoint("model") == folder
-    with pytest.raises(UnknownNameError, match=r"Did you mean model"):
-        find_checkpoint("modle")
 
 
 def rejected(folder: Path) -> str:

@@ -17,11 +17,12 @@ import torch
 from tests.training.samples import CPU, QUICK, TINY, arena_clips, play, trainer
 from torch import Tensor
 
+from actionparty.checkpoints import read_json
 from actionparty.config import RolloutConfig, TrainConfig
 from actionparty.data.clips import Clips, WorldClips
 from actionparty.errors import CheckpointError, DatasetError, InvalidInputError
 from actionparty.model.network import Network
-from actionparty.training.checkpoint import load_network, load_tensors, read_json
+from actionparty.training.checkpoint import load_network, load_tensors
 from actionparty.training.objective import Objective, subjects_of
 from actionparty.training.sampling import StepNoise, sample_step
 from actionparty.training.trainer import (
@@ -146,6 +147,7 @@ def test_a_run_may_start_from_other_weights(tmp_path: Path) -> None:
     assert grown.frames == 0
     with pytest.raises(CheckpointError, match=r"shape"):
         start_run(tmp_path / "wide", replace(TINY, width=64), QUICK, worlds_of_two(), init=weights(first))
+    assert not (tmp_path / "wide").exists()
 
 
 def weights(run: Trainer) -> Path:

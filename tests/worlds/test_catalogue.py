@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from actionparty.data.recording import record
 from actionparty.errors import InvalidInputError, MissingDependencyError, UnknownNameError
 from actionparty.vocabulary import MOVES, action_ids
-from actionparty.worlds import meltingpot_sources
+from actionparty.worlds import catalogue, meltingpot_sources
 from actionparty.worlds.arena import ArenaWorld
 from actionparty.worlds.catalogue import entries, make_world, world_names, world_spec
 from actionparty.worlds.substrates import SUBSTRATES
@@ -53,9 +55,19 @@ def test_without_melting_pot_its_worlds_are_listed_with_the_command_that_install
     for entry in entries():
         assert entry.available == (entry.family == "arena")
         assert ("pip install" in entry.install) != entry.available
-    with pytest.raises(MissingDependencyError, match=r'dmlab2d.*pip install "actionparty\[meltingpot\]"'):
+    with pytest.raises(MissingDependencyError, match=r'dmlab2d.*pip install -e "\.\[meltingpot\]"'):
         make_world("coins")
     make_world("arena").reset(seed=0)
+
+
+def test_without_melting_pot_nothing_is_recorded_or_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(meltingpot_sources, "_missing", lambda: ["dmlab2d"])
+    catalogue.check_available("arena")
+    with pytest.raises(MissingDependencyError, match=r"dmlab2d.*pip install"):
+        record(["arena", "coins"], 10, 0, 1, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_listing_imports_neither_the_simulator_nor_torch() -> None:

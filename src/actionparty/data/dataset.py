@@ -197,7 +197,7 @@ def verify(path: Path) -> list[str]:
     Raises:
         DatasetError: there is no dataset at all.
     """
-    if not path.is_dir() or not any(path.iterdir()):
+    if not any((path / name).is_file() for name in (INFO, MANIFEST)):
         raise DatasetError(f"{path}: there is no dataset here.")
     try:
         dataset = open_dataset(path)

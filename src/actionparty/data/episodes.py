@@ -163,7 +163,8 @@ def _read_table(path: Path, expected: FileRecord | None) -> pa.Table:
         content = path.read_bytes()
         if expected is not None and (len(content) != expected.bytes or sha256(content) != expected.sha256):
             raise ValueError(f"its {len(content)} bytes are not the {expected.bytes} that were written")
-        return pq.read_table(io.BytesIO(content), use_threads=False)
+        with pq.ParquetFile(io.BytesIO(content)) as file:  # read_table's thread pool can crash the exit beside torch
+            return file.read(use_threads=False)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing. Record it again.") from error
     except (pa.ArrowException, OSError, ValueError) as error:

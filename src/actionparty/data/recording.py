@@ -81,7 +81,7 @@ def record(
     make_policy(policy)  # an unknown policy or world shall not leave an empty dataset behind
     if make_world is catalogue.make_world:
         for world in worlds:
-            catalogue.world_spec(world)
+            catalogue.check_available(world)
     create_or_open(out)
     with exclusive(out):
         dataset = open_dataset(out)

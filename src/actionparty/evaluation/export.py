@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from actionparty.checkpoints import CONFIG, WEIGHTS, find_checkpoint
 from actionparty.config import ModelConfig
 from actionparty.data.dataset import load_episodes
 from actionparty.data.recording import FIRST_EVALUATION_SEED
@@ -18,7 +19,7 @@ from actionparty.data.subset import copy_shards
 from actionparty.errors import DatasetError, InvalidInputError
 from actionparty.evaluation.labels import build_labels
 from actionparty.rollout.scenes import LABELS, SCENES, save_scene
-from actionparty.training.checkpoint import CONFIG, WEIGHTS, find_checkpoint, load_network
+from actionparty.training.checkpoint import load_network
 from actionparty.types import Episode
 
 HELD_OUT = "held-out"

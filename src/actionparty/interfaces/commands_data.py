@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FILMSTRIP_FRAMES = 12
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything left to chance.")]
 DatasetPath = Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)]
 
 
@@ -76,7 +77,7 @@ def record(
         for name in summary.repaired:
             console.say(f"damaged shard: {name}")
     if summary.skipped:
-        raise typer.Exit(1)
+        raise typer.Exit(console.USER_ERROR if len(summary.skipped) == len(summary.rows) else console.NOT_ALL_WELL)
 
 
 def record_with_bars(
@@ -101,7 +102,11 @@ def record_with_bars(
         def show(world: str, rows: int, wanted: int) -> None:
             bars.update(tasks[world], completed=rows, total=wanted)
 
-        return record_worlds(names, steps, seed, crew, out, policy, subjects, shard_steps, progress=show)
+        try:
+            return record_worlds(names, steps, seed, crew, out, policy, subjects, shard_steps, progress=show)
+        except KeyboardInterrupt:
+            console.say("give the same command again to go on.")
+            raise
 
 
 def inspect(
@@ -194,9 +199,11 @@ def verify(dataset: DatasetPath, as_json: Json = False) -> None:
         console.print_json({"dataset": str(dataset), "ok": not problems, "problems": problems})
     else:
         for problem in problems:
-            console.tell(f"damaged: {problem}")
+            console.tell(problem)
         console.tell(
-            f"{dataset}: {len(problems)} problems" if problems else f"{dataset}: every byte is as it was written"
+            f"{dataset}: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}"
+            if problems
+            else f"{dataset}: every byte is as it was written"
         )
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(console.NOT_ALL_WELL)

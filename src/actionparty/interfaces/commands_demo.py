@@ -25,7 +25,9 @@ def demo(
     ] = None,
     world: Annotated[list[str] | None, typer.Option(help="This world; may be given several times.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Frames to generate of each world.")] = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Picks the starting scene, and everything left to chance.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Picks the starting scene, and everything left to chance.")
+    ] = 0,
     metrics: Annotated[bool, typer.Option(help="Also measure how well the subjects obey.")] = True,
     as_json: Json = False,
 ) -> None:

@@ -13,7 +13,7 @@ import typer
 from actionparty.config import RolloutConfig, to_json
 from actionparty.errors import CheckpointError, DatasetError, unknown_name
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import Json, record_with_bars
+from actionparty.interfaces.commands_data import Json, Seed, record_with_bars
 from actionparty.types import Episode, WorldSpec
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def evaluate(
     rollouts: Annotated[int, typer.Option(help="Rollouts of each world.")] = 20,
     horizon: Annotated[int, typer.Option(help="Steps of each rollout.")] = 200,
     batch: Annotated[int, typer.Option(help="Rollouts generated together.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of everything left to chance.")] = 0,
+    seed: Seed = 0,
     update_steps: Annotated[int, typer.Option(help="Steps of the flow over states.")] = _DEFAULTS.update_steps,
     render_steps: Annotated[int, typer.Option(help="Steps of the flow over pixels.")] = _DEFAULTS.render_steps,
     snap: Annotated[bool, typer.Option("--snap", help="Replace every drawn tile by the nearest known one.")] = False,
@@ -59,10 +59,11 @@ def evaluate(
       actionparty evaluate runs/party --world coins --horizon 1000 --out outputs/report
       actionparty evaluate runs/party --data datasets/test --json
     """
+    from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.evaluate import evaluate as measure
     from actionparty.rollout.rollout import BatchRollout
-    from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network
+    from actionparty.training.checkpoint import load_network
 
     if out is not None:
         console.check_new(out)

@@ -15,7 +15,7 @@ import typer
 from actionparty.config import RolloutConfig, to_json
 from actionparty.errors import CheckpointError, InvalidInputError, MissingDependencyError
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import Json
+from actionparty.interfaces.commands_data import Json, Seed
 from actionparty.types import NO_ACTION, Episode, Ints, Observation, Scene, SubjectStates, World, WorldSpec
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def rollout(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Frames to generate. (default: 100, or all --actions)")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything left to chance.")] = 0,
+    seed: Seed = 0,
     policy: Annotated[str, typer.Option(help="Who acts: `random` (sticky), `seek` or `mixed`.")] = "mixed",
     actions: Annotated[
         Path | None, typer.Option(help="JSON file with one row of action names per step, instead.", show_default=False)
@@ -65,15 +65,18 @@ def rollout(
       actionparty rollout arena --checkpoint runs/arena --data datasets/arena --out outputs/arena
       actionparty rollout coins --actions outputs/coins/rollout.json --out outputs/again
     """
+    from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.rollout.rollout import BatchRollout, GeneratedWorld
     from actionparty.rollout.scenes import find_scene, load_palette, load_scene, save_scene
-    from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network
+    from actionparty.training.checkpoint import load_network
 
     console.check_new(out)
     settings = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
     network = load_network(folder)
     start = _scene_from_data(data, world, scene, network) if data else load_scene(find_scene(folder, world, scene))
+    if start.world.name != world:
+        raise InvalidInputError(f"--scene {scene} is one of {start.world.name}, not of {world}.")
     generated = GeneratedWorld(BatchRollout(network, settings, load_palette(folder, world) if snap else None), [start])
     rows = read_actions(actions, start.world) if actions is not None else None
     choose = _ask(policy, start.world, seed) if rows is None else _follow(rows)
@@ -170,8 +173,8 @@ def shipped_checkpoint(world: str) -> str:
         UnknownNameError: there is no such world at all.
         CheckpointError: none of the shipped checkpoints knows it.
     """
+    from actionparty.checkpoints import find_checkpoint, shipped_names
     from actionparty.rollout.scenes import scene_worlds
-    from actionparty.training.checkpoint import find_checkpoint, shipped_names
     from actionparty.worlds.catalogue import world_spec
 
     for name in shipped_names():

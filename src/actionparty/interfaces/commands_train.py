@@ -41,7 +41,9 @@ def train(
         float | None, typer.Option(help=f"Share of batches on the model's own output. (default: {_DEFAULTS.unroll})")
     ] = None,
     bf16: Annotated[str | None, typer.Option(help="Mixed precision: auto, on or off. (default: auto)")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random. (default: 0)")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random. (default: 0)")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON recipe to start from, such as another run's run.json.")
     ] = None,
@@ -67,7 +69,7 @@ def train(
       actionparty train datasets/party --out runs/party --resume
       actionparty train datasets/new --out runs/new --config runs/party/run.json
     """
-    from actionparty.training.checkpoint import find_checkpoint
+    from actionparty.checkpoints import find_checkpoint
     from actionparty.training.trainer import start_run
 
     recipe = _read_recipe(config, out if resume else None)
@@ -162,7 +164,7 @@ def training_clips(datasets: Sequence[Path], worlds: Sequence[str] | None) -> di
 
 def saved_at(run: Path) -> int:
     """Return the frames of the state that a run folder would resume from, 0 where there is none."""
-    from actionparty.training.checkpoint import read_json
+    from actionparty.checkpoints import read_json
 
     state = run / "state.json"
     return int(read_json(state)["progress"]["frames"]) if state.exists() else 0
@@ -170,7 +172,7 @@ def saved_at(run: Path) -> int:
 
 def _read_recipe(config: Path | None, resumed: Path | None) -> dict[str, Any]:
     """Return the recipe to start from: that of the run to resume, else that of ``config``, else an empty one."""
-    from actionparty.training.checkpoint import read_json
+    from actionparty.checkpoints import read_json
 
     if resumed is not None and (resumed / "run.json").exists():
         if config is not None:

@@ -62,8 +62,8 @@ def describe(entry: CatalogueEntry, scenes: dict[str, int]) -> dict[str, Any]:
 
 def shipped_scenes() -> dict[str, int]:
     """Return, for each world that a checkpoint in the package was trained on, how many scenes come with it."""
+    from actionparty.checkpoints import about, find_checkpoint, shipped_names
     from actionparty.rollout.scenes import scene_paths, scene_worlds
-    from actionparty.training.checkpoint import about, find_checkpoint, shipped_names
 
     found: dict[str, int] = {}
     for folder in map(find_checkpoint, shipped_names()):

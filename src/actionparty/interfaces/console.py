@@ -14,7 +14,6 @@ from typing import Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +27,7 @@ OUT = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 
 """Results; a program reads this one, so nothing else goes there."""
 ERR = Console(stderr=True)
 """Progress, notes and errors."""
+NOT_ALL_WELL = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -42,10 +42,18 @@ def calm_threads() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
+class Notes(logging.Handler):
+    """Prints log records as notes, one line each, so that a path in them can be copied or searched for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
 def show_log() -> None:
     """Send what the library logs (a skipped shard, a slow machine) to stderr."""
     logger = logging.getLogger("actionparty")
-    logger.handlers = [RichHandler(console=ERR, show_time=False, show_path=False, keywords=[])]
+    logger.handlers = [Notes()]
     logger.setLevel(logging.INFO)
 
 
@@ -106,7 +114,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, ActionPartyError):
         return f"error: {error}", USER_ERROR
     if isinstance(error, KeyboardInterrupt):
-        return "stopped; what was finished is kept. Give the same command again to go on.", INTERRUPTED
+        return "stopped; what was finished is kept.", INTERRUPTED
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "error: out of memory; lower the batch, the number of workers or the number of rollouts.", USER_ERROR
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
@@ -117,7 +125,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 def _explain_os(error: OSError) -> str:
     where = f": {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full{where}. What was finished is kept: make room, then give the same command again."
+        return f"the disk is full{where}. What was finished is kept: make room, then go on."
     return f"{error.strerror or error}{where}"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from actionparty.checkpoints import find_checkpoint, fingerprint
 from actionparty.config import RolloutConfig, to_json
 from actionparty.data.dataset import load_episodes, open_dataset
 from actionparty.errors import InvalidInputError, MissingDependencyError
@@ -33,7 +34,7 @@ from actionparty.interfaces.video import write_gif, write_mp4
 from actionparty.model.network import Network
 from actionparty.rollout.rollout import BatchRollout, GeneratedWorld
 from actionparty.rollout.scenes import LABELS, load_scene, scene_paths, scene_worlds
-from actionparty.training.checkpoint import find_checkpoint, fingerprint, load_network
+from actionparty.training.checkpoint import load_network
 from actionparty.types import Episode, Ints, Observation, Scene, WorldSpec
 from actionparty.worlds.policies import policy
 

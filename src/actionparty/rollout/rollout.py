@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actionparty.checkpoints import find_checkpoint
 from actionparty.config import RolloutConfig, from_json, to_json
 from actionparty.data.clips import alive_age, to_pixels, to_unit
 from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputError
@@ -24,7 +25,7 @@ from actionparty.model.network import Network
 from actionparty.model.ops import CELL_CHANNELS
 from actionparty.model.tokens import Subjects
 from actionparty.rollout.scenes import load_palette, load_scene, scene_paths
-from actionparty.training.checkpoint import find_checkpoint, load_network, load_tensors, save_tensors
+from actionparty.training.checkpoint import load_network, load_tensors, save_tensors
 from actionparty.training.sampling import SampledStep, StepNoise, sample_step
 from actionparty.types import CELL, NO_ACTION, Bools, Floats, Frame, Observation, Scene, SubjectStates, WorldSpec
 from actionparty.vocabulary import action_ids

@@ -9,13 +9,15 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actionparty.errors import CheckpointError, InvalidInputError, unknown_name
-from actionparty.types import FACINGS, Scene, SubjectStates, WorldSpec
+from actionparty.types import FACINGS, NO_ACTION, Scene, SubjectStates, WorldSpec
 
 FORMAT = 1
 SCENES = "scenes"
@@ -60,8 +62,7 @@ def save_scene(path: Path, scene: Scene) -> None:
 def load_scene(path: Path) -> Scene:
     """Read a scene; ``InvalidInputError`` where the file is missing, damaged, of another version or not a scene."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            values = {name: file[name] for name in _FIELDS}
+        values = _arrays(path)
         about = json.loads(values["about"].tobytes())
         version, name, source = about["format"], str(about["world"]), str(about["source"])
         grid, actions = (int(about["grid"][0]), int(about["grid"][1])), tuple(map(str, about["actions"]))
@@ -71,11 +72,31 @@ def load_scene(path: Path) -> Scene:
         raise InvalidInputError(f"{path}: not a readable scene file ({error}).") from error
     if version != FORMAT:
         raise InvalidInputError(f"{path}: scene format {version!r}, but this version reads {FORMAT}.")
+    _check_values(path, values, len(actions))
     spec = WorldSpec(name, len(values["identities"]), grid, actions)
     states = SubjectStates(values["position"], values["facing"].astype(np.int64), values["alive"].astype(np.bool_))
-    if not np.isin(states.facing, range(len(FACINGS))).all():
-        raise InvalidInputError(f"{path}: a facing must be 0 to {len(FACINGS) - 1}.")
     return Scene(spec, values["frames"], states, values["actions"].astype(np.int64), values["identities"], source)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with path.open("rb") as opened:
+        if not zipfile.is_zipfile(opened):
+            raise zipfile.BadZipFile("it is no .npz file, or cut off")
+        opened.seek(0)
+        with np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in _FIELDS}
+
+
+def _check_values(path: Path, values: Mapping[str, NDArray[Any]], actions: int) -> None:
+    """Raise ``InvalidInputError`` for a value that no scene can have."""
+    if values["frames"].dtype != np.uint8 or values["identities"].dtype != np.uint8:
+        raise InvalidInputError(f"{path}: frames and identities must be uint8.")
+    if not np.isfinite(values["position"]).all():
+        raise InvalidInputError(f"{path}: a position must be a finite number.")
+    if not np.isin(values["facing"], range(len(FACINGS))).all():
+        raise InvalidInputError(f"{path}: a facing must be 0 to {len(FACINGS) - 1}.")
+    if not np.isin(values["actions"], range(NO_ACTION, actions)).all():
+        raise InvalidInputError(f"{path}: an action must be {NO_ACTION} (none) to {actions - 1}.")
 
 
 def scene_worlds(checkpoint: Path) -> list[str]:
@@ -88,8 +109,14 @@ def scene_paths(checkpoint: Path, world: str) -> list[Path]:
 
     Raises:
         UnknownNameError: the checkpoint has no scenes of that world; the nearest names are suggested.
+        InvalidInputError: it has no scenes at all.
     """
     paths = sorted((checkpoint / SCENES / world).glob("*.npz"))
+    if not paths and not scene_worlds(checkpoint):
+        raise InvalidInputError(
+            f"{checkpoint}: no scenes come with this checkpoint; start from a scene file, or from recordings "
+            "(rollout: --data), or give it scenes with `actionparty export`."
+        )
     if not paths:
         raise unknown_name("world with scenes in this checkpoint", world, scene_worlds(checkpoint))
     return paths
@@ -98,7 +125,7 @@ def scene_paths(checkpoint: Path, world: str) -> list[Path]:
 def find_scene(checkpoint: Path, world: str, name: str) -> Path:
     """Return the file of scene ``name`` of a world: its stem, its number, or a path to a scene file."""
     path = Path(name)
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix == ".npz":
         return path
     paths = scene_paths(checkpoint, world)
     if name.isdigit() and int(name) < len(paths):

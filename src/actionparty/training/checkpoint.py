@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors and JSON, nothing pickled, written atomically.
+"""The tensors of checkpoints: safetensors and JSON, nothing pickled, written atomically.
 
 *Weights* (what ships): a folder with ``model.safetensors`` (bfloat16) and ``config.json``. *Training state* (what
 resumes): ``state-FRAMES.safetensors`` with network, optimiser and average, and ``state.json``, which names it and holds
@@ -7,8 +7,6 @@ the progress.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,49 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from actionparty.checkpoints import CONFIG, WEIGHTS, read_json, write_json
 from actionparty.config import ModelConfig, from_json, to_json
-from actionparty.errors import ActionPartyError, CheckpointError, unknown_name
+from actionparty.errors import ActionPartyError, CheckpointError
 from actionparty.model.network import Network
 from actionparty.training.optim import MovingAverage, Optimizer
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 FORMAT = 1
-SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-"""Folder of the checkpoints that come with the package."""
-
-
-def shipped_names() -> list[str]:
-    """Return the names of the checkpoints in the package."""
-    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{WEIGHTS}"))
-
-
-def find_checkpoint(name: str | Path) -> Path:
-    """Return the folder of a checkpoint: a shipped name, a folder with weights, or a run folder.
-
-    Raises:
-        CheckpointError: the path holds no checkpoint.
-        UnknownNameError: neither a path nor a shipped name.
-    """
-    if str(name) in shipped_names():
-        return SHIPPED / str(name)
-    path = Path(name)
-    if path.name == WEIGHTS:
-        path = path.parent
-    for folder in (path, path / "weights"):
-        if (folder / WEIGHTS).is_file():
-            return folder
-    if path.exists():
-        raise CheckpointError(
-            f"{path}: no {WEIGHTS} in it. Give a checkpoint folder, a run folder, or a shipped name "
-            f"({', '.join(shipped_names())})."
-        )
-    raise unknown_name("checkpoint", str(name), shipped_names())
-
-
-def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of a checkpoint's weights."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def save_weights(folder: Path, config: ModelConfig, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -89,12 +51,6 @@ def load_network(folder: Path) -> Network:
     network = Network(config)
     fill(network, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
     return network.eval()
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """Return what ``save_weights`` was told about the weights: worlds, frames seen, recipe."""
-    values: dict[str, Any] = read_json(folder / CONFIG).get("about", {})
-    return values
 
 
 def start_from(network: nn.Module, folder: Path) -> list[str]:
@@ -197,25 +153,3 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no such file.") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write JSON atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: could not be written ({error}). Is the disk full?") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; ``CheckpointError`` where it is missing or damaged."""
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: expected a JSON object.")
-    return values

@@ -155,7 +155,8 @@ class Objective:
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
         memory = network.update.remember(observed)
         predicted, features = network.update(observed, memory, interpolate(clean, noise, time), time)
-        error = (predicted.float() - clean) ** 2 * _relevant(states)
+        gone = ~inputs.subjects.alive[:, -1]
+        error = (predicted.float() - clean) ** 2 * _relevant(states, gone, self.config.return_weight)
         losses = {"state": (error.mean((1, 2)) * loss_weight(time)).mean()}
         if bool(states.jump.any()):
             logits = network.update.point(observed, features)[states.jump]
@@ -185,12 +186,16 @@ class Objective:
         }
 
 
-def _relevant(states: NextStates) -> Tensor:
-    """(B, N, STATE_CHANNELS) 1 where a channel of the next state means something."""
+def _relevant(states: NextStates, gone: Tensor, return_weight: float) -> Tensor:
+    """(B, N, STATE_CHANNELS) 1 where a channel of the next state means something, more on whether the gone return.
+
+    ``gone`` (B, N) subjects are dead or waiting now.
+    """
     alive = states.alive.float()
     moves = alive * (~states.jump).float()
     ones = torch.ones_like(alive)
-    channels = [moves] * 2 + [alive] * (STATE_CHANNELS - 4) + [ones, alive]
+    returns = torch.where(gone, return_weight * ones, ones)
+    channels = [moves] * 2 + [alive] * (STATE_CHANNELS - 4) + [returns, alive]
     return torch.stack(channels, -1)
 
 

@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 
+from actionparty.checkpoints import read_json, write_json
 from actionparty.config import ModelConfig, TrainConfig, from_json, to_json
 from actionparty.data.clips import WorldClips
 from actionparty.errors import ActionPartyError, CheckpointError, DatasetError, InvalidInputError
 from actionparty.model.network import Network
-from actionparty.training.checkpoint import load_state, read_json, save_state, save_weights, start_from, write_json
+from actionparty.training.checkpoint import load_state, save_state, save_weights, start_from
 from actionparty.training.objective import Objective
 from actionparty.training.optim import MovingAverage, Optimizer, learning_rate
 
@@ -306,10 +307,10 @@ def start_run(
                 f"{folder}: holds a run already; add --resume to continue it, or choose another --out."
             )
         _check_same(folder, model, worlds)
-    folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(folder, model, config, worlds)
     if not trainer.resume() and init is not None:
         trainer.start_from(init)
+    folder.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["actionparty", *sys.argv[1:]])
     history = read_json(recipe).get("commands", []) if recipe.exists() else []
     values = {

@@ -41,6 +41,13 @@ def world_spec(name: str) -> WorldSpec:
     return WorldSpec(name, subjects, (height, width), (*MOVES, *effects.split()))
 
 
+def check_available(name: str) -> None:
+    """Raise ``UnknownNameError`` or ``MissingDependencyError`` where a world can't be made here; makes nothing."""
+    world_spec(name)
+    if name != ARENA:
+        meltingpot_sources.require()
+
+
 def entries() -> list[CatalogueEntry]:
     """Return the whole catalogue in the order of ``world_names``."""
     installed = meltingpot_sources.available()

@@ -27,12 +27,22 @@ VERSION = "2.4.1"
 SHA256 = "572e3512b089ced24e3e4fe17857d54029d5937d3d8c0c0b5e32229d02f609f7"
 """Of the source distribution ``dm_meltingpot-2.4.1.tar.gz``."""
 REQUIRED = ("dmlab2d", "dm_env", "tree", "immutabledict", "ml_collections", "absl", "networkx")
-INSTALL = 'pip install "actionparty[meltingpot]"'
+INSTALL = 'pip install -e ".[meltingpot]"'
+"""In a clone of the repository; ``python3 run.py record`` and ``python3 run.py test`` do it by themselves."""
 
 
 def available() -> bool:
     """Tell whether Melting Pot worlds can be made, apart from fetching the sources; imports nothing."""
     return not _missing()
+
+
+def require() -> None:
+    """Raise ``MissingDependencyError`` with the command that installs what is missing, if anything is."""
+    if missing := _missing():
+        raise MissingDependencyError(
+            f"Melting Pot worlds need {', '.join(missing)}, not installed here. Install them in the folder of "
+            f"ActionParty with: {INSTALL} (or start with `python3 run.py test`, which does)."
+        )
 
 
 def substrate_names() -> tuple[str, ...]:
@@ -99,10 +109,7 @@ def _ensure_package() -> None:
     """Make ``import meltingpot.<submodule>`` work, without running Melting Pot's own ``__init__``."""
     if "meltingpot" in sys.modules:
         return
-    if missing := _missing():
-        raise MissingDependencyError(
-            f"Melting Pot worlds need {', '.join(missing)}, not installed here. Install them with: {INSTALL}"
-        )
+    require()
     path = _installed() or str(fetch(cache_dir()))
     package = ModuleType("meltingpot")
     package.__path__ = [path]
@@ -132,7 +139,7 @@ def _download(folder: Path) -> Path:
         last = next((line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "no message")
         raise MissingDependencyError(
             f"pip could not download the sources of dm-meltingpot {VERSION} ({last.strip()}). "
-            f"Check the package index and try again: {' '.join(command[1:])}"
+            f"Check which index pip uses; this has to work: pip download --no-deps dm-meltingpot=={VERSION}"
         )
     return found[0]
 
