@@ -102,7 +102,7 @@ class TrainConfig:
     """Most changed cells of one frame that enter the frame loss (a random choice beyond that)."""
     state_weight: float = 0.4
     return_weight: float = 15.0
-    """Weight, among the channels of a state, of whether a subject that is gone comes back: rare, and nothing else tells."""
+    """Weight, among the channels of a state, of whether a subject that is gone comes back: it is rare."""
     frame_weight: float = 3.0
     gate_weight: float = 1.0
     jump_weight: float = 0.02
