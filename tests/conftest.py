@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before anything imports torch
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A suite started in the background is deaf to Ctrl-C, and its children inherit that; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("suite", database=None, deadline=None, derandomize=True, print_blob=False)
 settings.load_profile("suite")

@@ -92,6 +92,8 @@ class TrainConfig:
     seed: int = 0
     context_noise: float = 0.1
     """Largest strength of the Gaussian noise on context frames (pixels are in [-1, 1])."""
+    event_share: float = 0.0
+    """Share of clips drawn from rows before which a subject is gone, where a world has any."""
     corrupt: float = 0.5
     """Share of clips whose contexts are corrupted: subjects erased, doubled or displaced, cells overwritten."""
     unroll: float = 0.0

@@ -132,12 +132,12 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux lists them")
 def test_reading_starts_no_threads(tmp_path: Path) -> None:
-    """Arrow's pool of threads, once started, crashed one exit in two of a process that has loaded torch too."""
+    """Arrow's pool of threads, once started, aborts one exit in two of a process that has loaded torch too."""
     write_episode(tmp_path / "a", episode(FakeWorld("fake"), 40))
     script = (
-        "import sys, pathlib\nfrom actionparty.data.episodes import read_episode\n"
-        "task = pathlib.Path('/proc/self/task')\nbefore = len([*task.iterdir()])\n"
-        "read_episode(pathlib.Path(sys.argv[1]))\nprint(len([*task.iterdir()]) - before)"
+        "import sys, pathlib\nfrom actionparty.data.episodes import frame_bytes, read_episode\n"
+        "count = lambda: len([*pathlib.Path('/proc/self/task').iterdir()])\nbefore = count()\n"
+        "read_episode(pathlib.Path(sys.argv[1]))\nframe_bytes(pathlib.Path(sys.argv[1]))\nprint(count() - before)"
     )
     path = os.pathsep.join(p for p in sys.path if p)
     line = [sys.executable, "-c", script, str(tmp_path / "a")]

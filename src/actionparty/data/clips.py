@@ -87,6 +87,8 @@ class WorldClips:
         rows = torch.arange(len(self.grid))
         self.targets = rows[rows > self.first]
         """Rows that can be a target: all but the first of each episode."""
+        self.eventful = self.targets[(~self.alive[self.targets - 1]).any(1)]
+        """Targets before which a subject is gone: the only rows that show how one comes back."""
         if not len(self.targets):
             raise DatasetError(f"{self.spec.name}: the recorded episodes have no steps.")
         self.common = self.grid.mode(0).values.long()
@@ -106,10 +108,15 @@ class WorldClips:
                 setattr(self, name, value.to(device))
         return self
 
-    def draw(self, batch: int, context: int, memory: int, generator: torch.Generator) -> Clips:
-        """Draw ``batch`` clips with ``context`` frames and ``memory`` rows of states."""
+    def draw(self, batch: int, context: int, memory: int, generator: torch.Generator, eventful: float = 0.0) -> Clips:
+        """Draw ``batch`` clips with ``context`` frames and ``memory`` rows of states, a share of them ``eventful``."""
         pick = torch.randint(len(self.targets), (batch,), generator=generator, device=generator.device)
-        return self.at(self.targets[pick], context, memory)
+        rows = self.targets[pick]
+        if eventful and len(self.eventful):
+            other = torch.randint(len(self.eventful), (batch,), generator=generator, device=generator.device)
+            chosen = torch.rand(batch, generator=generator, device=generator.device) < eventful
+            rows = torch.where(chosen, self.eventful[other], rows)
+        return self.at(rows, context, memory)
 
     def at(self, rows: Tensor, context: int, memory: int, back: int = 0) -> Clips:
         """Return the clips whose targets are ``rows`` (B,), or ``back`` steps before them (not before row 1)."""

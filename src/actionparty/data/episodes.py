@@ -84,7 +84,7 @@ def read_episode(stem: Path, expected: Mapping[str, FileRecord] | None = None) -
 
 def frame_bytes(stem: Path) -> int:
     """Return how many bytes of the shard ``stem`` hold its frames: grid or raw frames, and the whole tile file."""
-    with pq.ParquetFile(shard_path(stem, "steps")) as file:
+    with _parquet(shard_path(stem, "steps")) as file:
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         columns = [group.column(i) for group in groups for i in range(group.num_columns)]
     pictures = [c.total_compressed_size for c in columns if c.path_in_schema.split(".")[0] in ("grid", "frame")]
@@ -163,12 +163,17 @@ def _read_table(path: Path, expected: FileRecord | None) -> pa.Table:
         content = path.read_bytes()
         if expected is not None and (len(content) != expected.bytes or sha256(content) != expected.sha256):
             raise ValueError(f"its {len(content)} bytes are not the {expected.bytes} that were written")
-        with pq.ParquetFile(io.BytesIO(content)) as file:  # read_table's thread pool can crash the exit beside torch
+        with _parquet(pa.BufferReader(content)) as file:
             return file.read(use_threads=False)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing. Record it again.") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"{path} is damaged: {error}. Record it again.") from error
+
+
+def _parquet(source: Path | pa.BufferReader) -> pq.ParquetFile:
+    """Open a Parquet file without Arrow's pools of threads: beside torch they abort many a process at its exit."""
+    return pq.ParquetFile(source, pre_buffer=False)
 
 
 def _episode(steps: pa.Table, tiles: pa.Table) -> Episode:

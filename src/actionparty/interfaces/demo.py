@@ -22,6 +22,7 @@ from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.export import HELD_OUT
 from actionparty.evaluation.labels import TileLabels
 from actionparty.evaluation.report import EvaluationReport
+from actionparty.interfaces.console import check_new
 from actionparty.interfaces.drawing import (
     Colour,
     Shot,
@@ -95,8 +96,7 @@ def run_demo(
     """
     if steps < 1:
         raise InvalidInputError(f"a demonstration needs at least 1 step, not {steps}.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidInputError(f"{out} exists already: choose another folder.")
+    check_new(out)
     folder = find_checkpoint(weights)
     names = list(dict.fromkeys(worlds or default_worlds(folder)))
     for name in names:

@@ -112,7 +112,7 @@ class Trainer:
         generator = step_generator(self.config.seed, self.frames, self.device)
         name = list(self.worlds)[int(torch.multinomial(self.odds, 1, generator=generator))]
         world = self.worlds[name]
-        clips = world.draw(self.config.batch, self.model.context, self.model.memory, generator)
+        clips = world.draw(self.config.batch, self.model.context, self.model.memory, generator, self.config.event_share)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss, parts = self.objective(self.network, world, clips, generator)
         self._check(loss, "loss", name)
