@@ -180,8 +180,8 @@ def test_the_same_scene_seed_and_actions_give_the_same_frames(place: Place, tmp_
     first = run(*line, "--steps", 6, "--seed", 3, "--out", tmp_path / "a", "--json")
     run(*line, "--seed", 3, "--actions", tmp_path / "a" / "rollout.json", "--out", tmp_path / "b")
     one, two = (read_episode(tmp_path / name / "episode") for name in ("a", "b"))
-    assert first["frames"] == 6
-    assert len(one) == 7
+    assert 1 <= first["frames"] <= 6, "a model that has hardly learnt may end the episode early"
+    assert len(one) == first["frames"] + 1
     assert np.array_equal(one.frames(), two.frames())
     assert np.array_equal(one.actions, two.actions)
     start = read_episode_of(place.data).scene(3, 2, 4)

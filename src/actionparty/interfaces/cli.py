@@ -52,12 +52,14 @@ def start(
 ) -> None:
     """Record multi-agent worlds, learn them, and run the generated worlds with every subject under control.
 
+    What the weights in the package can do: actionparty demo
+
     The way through, with a world that needs nothing else installed:
 
       actionparty worlds
       actionparty record arena --steps 20000 --out datasets/arena
       actionparty inspect datasets/arena
-      actionparty train datasets/arena --out runs/arena
+      actionparty train datasets/arena --out runs/arena --size tiny --frames 200000
       actionparty rollout arena --checkpoint runs/arena --data datasets/arena --out outputs/arena
       actionparty evaluate runs/arena
 

@@ -139,7 +139,7 @@ def _download(folder: Path) -> Path:
         last = next((line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "no message")
         raise MissingDependencyError(
             f"pip could not download the sources of dm-meltingpot {VERSION} ({last.strip()}). "
-            f"Check which index pip uses; this has to work: pip download --no-deps dm-meltingpot=={VERSION}"
+            f"Check which package index pip uses; this has to work: pip download --no-deps dm-meltingpot=={VERSION}"
         )
     return found[0]
 
