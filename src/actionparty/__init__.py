@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from actionparty.types import Episode, Observation, Scene, SubjectStates, World, WorldSpec
 
 if TYPE_CHECKING:
-    from actionparty.rollout.rollout import BatchRollout, GeneratedWorld, generated_world, load_rollout
+    from actionparty.rollout.generated_world import GeneratedWorld, generated_world, load_rollout
+    from actionparty.rollout.rollout import BatchRollout
     from actionparty.rollout.scenes import load_scene, save_scene
     from actionparty.worlds.catalogue import make_world, world_names
 
 _HOMES = {
     "BatchRollout": "actionparty.rollout.rollout",
-    "GeneratedWorld": "actionparty.rollout.rollout",
-    "generated_world": "actionparty.rollout.rollout",
-    "load_rollout": "actionparty.rollout.rollout",
+    "GeneratedWorld": "actionparty.rollout.generated_world",
+    "generated_world": "actionparty.rollout.generated_world",
+    "load_rollout": "actionparty.rollout.generated_world",
     "load_scene": "actionparty.rollout.scenes",
     "make_world": "actionparty.worlds.catalogue",
     "save_scene": "actionparty.rollout.scenes",

@@ -31,8 +31,28 @@ class ModelConfig:
     rope_base: float = 100.0
     placement: bool = True
     """Add subject tokens to the features of the cell they stand on (the sharp form of the spatial bias)."""
+    spatial_bias: bool = True
+    """Subject tokens stand at their subjects: RoPE, placement and view. Without, learned slots tell them apart."""
+    subject_tokens: bool = True
+    """Each subject has a token with its own state, identity and action. Without, all actions make one vector."""
+    staged: bool = True
+    """Observe, update, render. Without, one joint flow of states and frame by as many blocks."""
+    together: bool = True
+    """The next states of all subjects are denoised together. Without, each on its own."""
+    lasting_identity: bool = True
+    """A subject's picture is the one given with the scene. Without, what the last frame shows where it stands."""
     worlds: tuple[str, ...] = ()
     """Names with a learned world embedding; any other name shares the embedding of 'unknown'."""
+
+    @property
+    def places(self) -> bool:
+        """Whether subject tokens are added to the cells they stand on."""
+        return self.placement and self.bound
+
+    @property
+    def bound(self) -> bool:
+        """Whether subject tokens are bound to places at all."""
+        return self.spatial_bias and self.subject_tokens
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "worlds", tuple(self.worlds))
@@ -92,7 +112,7 @@ class TrainConfig:
     seed: int = 0
     context_noise: float = 0.1
     """Largest strength of the Gaussian noise on context frames (pixels are in [-1, 1])."""
-    event_share: float = 0.0
+    event_share: float = 0.15
     """Share of clips drawn from rows before which a subject is gone, where a world has any."""
     corrupt: float = 0.5
     """Share of clips whose contexts are corrupted: subjects erased, doubled or displaced, cells overwritten."""
@@ -103,8 +123,8 @@ class TrainConfig:
     render_cells: int = 64
     """Most changed cells of one frame that enter the frame loss (a random choice beyond that)."""
     state_weight: float = 0.4
-    return_weight: float = 15.0
-    """Weight, among the channels of a state, of whether a subject that is gone comes back: it is rare."""
+    return_weight: float = 0.3
+    """Of whether the subjects that are gone come back, averaged over those alone: it is rare."""
     frame_weight: float = 3.0
     gate_weight: float = 1.0
     jump_weight: float = 0.02

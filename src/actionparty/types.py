@@ -18,6 +18,8 @@ from actionparty.errors import InvalidInputError, unknown_name
 
 CELL = 8
 """Pixels along one side of a cell."""
+CELL_CHANNELS = CELL * CELL * 3
+"""Numbers in one cell: pixels x RGB."""
 FACINGS = ("N", "E", "S", "W")
 FACING_STEPS = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)], dtype=np.int64)
 """(dx, dy) of one step towards each facing."""

@@ -13,7 +13,8 @@ from actionparty.data.dataset import load_episodes, verify
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.export import HELD_OUT
 from actionparty.evaluation.labels import TileLabels
-from actionparty.rollout.rollout import BatchRollout, generated_world
+from actionparty.rollout.generated_world import generated_world
+from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.scenes import load_scene, scene_paths, scene_worlds
 from actionparty.training.checkpoint import load_network
 from actionparty.types import World
@@ -90,3 +91,28 @@ def test_nine_subjects_obey_and_stay(folder: Path) -> None:
     assert row["sp"]["50"] >= 0.9
     assert row["isolation"] >= 0.97
     assert row["swap"] >= 0.9
+
+
+def test_removed_subjects_come_back_when_the_simulator_brings_them_back(folder: Path) -> None:
+    """In commons_harvest__open a zapped subject returns after exactly 5 steps; the first weights never saw that."""
+    network = load_network(folder)
+    found: list[tuple[bool, bool]] = []
+    for episode in load_episodes(folder / HELD_OUT, ["commons_harvest__open"]):
+        alive = episode.states.alive
+        rows = np.flatnonzero((~alive[:-1] & alive[1:]).any(1))
+        rows = rows[(rows >= 8) & (rows < len(alive) - 1)][:4]
+        if not len(rows):
+            continue
+        rollout = BatchRollout(network)
+        scenes = [episode.scene(int(row), network.config.context, network.config.memory) for row in rows]
+        rollout.reset(scenes, range(len(scenes)))
+        predicted = rollout.step(episode.actions[rows + 1]).states.alive
+        gone = ~alive[rows]
+        found += zip(alive[rows + 1][gone].tolist(), predicted[gone].tolist(), strict=True)
+        if len(found) > 60:
+            break
+    back = [said for real, said in found if real]
+    still = [said for real, said in found if not real]
+    assert len(back) >= 20
+    assert np.mean(back) >= 0.9
+    assert np.mean(still) <= 0.1

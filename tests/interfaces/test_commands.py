@@ -120,6 +120,19 @@ def test_verify_is_silent_about_a_whole_dataset_and_names_what_is_damaged(place:
     assert victim.name in run("verify", copy, code=1)
 
 
+def test_verify_tells_another_version_from_damage(place: Place, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", place.data, copy], check=True)
+    info = copy / "info.json"
+    whole = info.read_text()
+    info.write_text(json.dumps(json.loads(whole) | {"version": 2}))
+    assert "version 2" in complaint("verify", copy)
+    assert "version 2" in complaint("verify", copy, "--json")
+    info.write_text(whole[:-20])
+    assert info.name in run("verify", copy, code=1)
+    assert "no dataset" in complaint("verify", tmp_path / "nothing")
+
+
 def test_train_reports_and_leaves_evaluation_episodes_out(place: Place) -> None:
     assert place.trained["frames"] == 8
     assert place.trained["worlds"] == ["arena"]

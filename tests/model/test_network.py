@@ -161,6 +161,7 @@ def test_remembered_keys_equal_one_joint_sequence() -> None:
     net, sample = network(config=replace(TINY, update_layers=2)), random_sample()
     observed = net.observe(sample.context, sample.subjects, sample.grid, sample.world)
     memory = net.update.remember(observed)
+    assert net.update.view is not None
     tables = concat_rotary(memory.table, observed.cell_table)
     for time in (0.0, 0.4, 0.9):
         t = torch.full((2,), time)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.model.samples import TINY, random_subjects
+from torch import Tensor
 
 from actionparty.config import MODEL_PRESETS, ModelConfig, RolloutConfig, TrainConfig, from_json, model_preset, to_json
 from actionparty.errors import InvalidInputError, UnknownNameError
+from actionparty.model.tokens import AGE_LIMIT, SubjectTokens
 from actionparty.model.update import REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 
 Row = tuple[int, int, int, bool, bool]
@@ -69,3 +74,30 @@ def test_a_configuration_names_what_is_wrong() -> None:
         TrainConfig(bf16="maybe")
     with pytest.raises(InvalidInputError, match=r"at least 1"):
         RolloutConfig(render_steps=0)
+
+
+def absence(alive: bool, ages: list[float]) -> Tensor:
+    """Return the clock (n, width) of subjects that are alive or gone for ``ages`` steps."""
+    torch.manual_seed(0)
+    subjects = random_subjects(1, len(ages), (4, 5))
+    now = subjects.alive.clone()
+    now[:, -1] = alive
+    with torch.no_grad():
+        return SubjectTokens(TINY)._absence(replace(subjects, alive=now, age=torch.tensor([ages])))[0]
+
+
+def test_the_living_have_no_clock() -> None:
+    assert not absence(True, [0, 3, AGE_LIMIT, 1000]).any()
+
+
+def test_every_step_of_absence_is_told_from_every_other_up_to_a_limit() -> None:
+    clock = absence(False, [3, 4, 5, AGE_LIMIT - 1, AGE_LIMIT, AGE_LIMIT + 1, 1000])
+    apart = torch.cdist(clock[:5], clock[:5]) + torch.diag(torch.full((5,), torch.inf))
+    assert apart.min() > TINY.width**0.5, "more than what a whole number in one channel could tell"
+    assert torch.equal(clock[4], clock[5])
+    assert torch.equal(clock[4], clock[6])
+
+
+def test_the_clock_of_a_subject_is_its_own() -> None:
+    together = absence(False, [3, 9])
+    assert torch.equal(together[0], absence(False, [3, 40])[0])

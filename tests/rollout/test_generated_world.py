@@ -8,7 +8,7 @@ from tests.rollout.samples import ARENA, SUBJECTS, actions, model, rollout, scen
 
 from actionparty.config import RolloutConfig
 from actionparty.errors import CheckpointError, InvalidInputError, UnknownNameError
-from actionparty.rollout.rollout import GeneratedWorld, generated_world, load_rollout
+from actionparty.rollout.generated_world import GeneratedWorld, generated_world, load_rollout
 from actionparty.rollout.scenes import LABELS, SCENES, save_scene
 from actionparty.training.checkpoint import save_weights
 from actionparty.types import Observation, World

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ from actionparty.training.trainer import (
     NonFiniteError,
     Progress,
     Trainer,
+    TrainingLog,
     fast_bf16,
     start_run,
     step_generator,
@@ -284,11 +286,40 @@ def test_the_weights_say_where_they_come_from(tmp_path: Path) -> None:
     assert set(rows(tmp_path)[0]) == {"frames", "rate", *CURVES}
 
 
-def test_loss_curves_are_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+def test_every_curve_is_drawn_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+    drawn: list[dict[str, int]] = []
+    save = figure.Figure.savefig
+
+    def watched(self: Any, *arguments: object, **options: object) -> None:
+        drawn.append({axis.get_title(): len(axis.lines[0].get_xdata()) for axis in self.axes})
+        save(self, *arguments, **options)
+
+    monkeypatch.setattr(figure.Figure, "savefig", watched)
     trainer(tmp_path).run(log_every=2)
+    found = rows(tmp_path)
+    assert [row["frames"] for row in found] == ["8", "16"]
+    assert drawn == [{name: sum(row[name] != "" for row in found) for name in CURVES}]
+    assert all(row[name] for row in found for name in PARTS)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert [row["frames"] for row in rows(tmp_path)] == ["8", "16"]
+
+
+def test_a_log_without_some_curve_can_be_continued(tmp_path: Path) -> None:
+    whole = TrainingLog(tmp_path / "log.csv", 0)
+    for frames in (4, 8):
+        whole.write(frames, 1.0, 4.0, 0.1, dict.fromkeys(CURVES, 0.5))
+    with (tmp_path / "log.csv").open(newline="") as file:
+        kept = list(csv.DictReader(file))
+    older = [{k: v for k, v in row.items() if k != "return"} for row in kept]
+    with (tmp_path / "log.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, older[0])
+        writer.writeheader()
+        writer.writerows(older)
+    TrainingLog(tmp_path / "log.csv", 4).write(8, 2.0, 4.0, 0.1, dict.fromkeys(CURVES, 0.25))
+    assert [(row["frames"], row["return"], row["loss"]) for row in rows(tmp_path)] == [
+        ("4", "", "0.5"),
+        ("8", "0.25", "0.25"),
+    ]
 
 
 def worlds() -> dict[str, WorldClips]:

@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from actionparty.errors import DatasetError
-from actionparty.types import CELL, Episode, WorldSpec
+from actionparty.types import CELL, CELL_CHANNELS, Episode, WorldSpec
 from actionparty.vocabulary import action_ids
-
-CELL_CHANNELS = CELL * CELL * 3
 
 
 def to_unit(pixels: Tensor) -> Tensor:

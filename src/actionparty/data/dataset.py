@@ -30,6 +30,10 @@ STAGING = ".staging"
 log = logging.getLogger(__name__)
 
 
+class ForeignDatasetError(DatasetError):
+    """A dataset of another version or format: there is nothing this code could say of its state."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """One line of the manifest: an episode and the files that hold it."""
@@ -196,11 +200,14 @@ def verify(path: Path) -> list[str]:
 
     Raises:
         DatasetError: there is no dataset at all.
+        ForeignDatasetError: it is of another version or format.
     """
     if not any((path / name).is_file() for name in (INFO, MANIFEST)):
         raise DatasetError(f"{path}: there is no dataset here.")
     try:
         dataset = open_dataset(path)
+    except ForeignDatasetError:
+        raise
     except DatasetError as error:
         return [str(error)]
     problems = list(dataset.problems)
@@ -232,7 +239,7 @@ def _read_info(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(content)
         if isinstance(found, dict) and found.get("format") == FORMAT and found.get("version") != VERSION:
-            raise DatasetError(
+            raise ForeignDatasetError(
                 f"{path} is a dataset of version {found.get('version')}; this code reads version {VERSION}. "
                 "Install the package that recorded it, or record again into another folder."
             )
@@ -240,7 +247,7 @@ def _read_info(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path / INFO} is damaged or not ours: {error}.") from error
     if info.get("format") != FORMAT:
-        raise DatasetError(f"{path} is not one of our datasets: its {INFO} says format {info.get('format')!r}.")
+        raise ForeignDatasetError(f"{path} is not one of our datasets: its {INFO} says format {info.get('format')!r}.")
     return info
 
 

@@ -186,7 +186,8 @@ def _draw_filmstrips(dataset: Path, folder: Path | None, worlds: Iterable[str]) 
 def verify(dataset: DatasetPath, as_json: Json = False) -> None:
     """Check every byte of a dataset; name whatever is damaged or missing.
 
-    Exit code 0 where all is as it was written, 1 where there is any damage.
+    Exit code 0 where all is as it was written, 1 where there is any damage,
+    2 where there is no dataset, or one of another version.
 
     Examples:
       actionparty verify datasets/party

@@ -66,7 +66,8 @@ def rollout(
       actionparty rollout coins --actions outputs/coins/rollout.json --out outputs/again
     """
     from actionparty.checkpoints import find_checkpoint, fingerprint
-    from actionparty.rollout.rollout import BatchRollout, GeneratedWorld
+    from actionparty.rollout.generated_world import GeneratedWorld
+    from actionparty.rollout.rollout import BatchRollout
     from actionparty.rollout.scenes import find_scene, load_palette, load_scene, save_scene
     from actionparty.training.checkpoint import load_network
 

@@ -33,7 +33,8 @@ from actionparty.interfaces.drawing import (
 )
 from actionparty.interfaces.video import write_gif, write_mp4
 from actionparty.model.network import Network
-from actionparty.rollout.rollout import BatchRollout, GeneratedWorld
+from actionparty.rollout.generated_world import GeneratedWorld
+from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.scenes import LABELS, load_scene, scene_paths, scene_worlds
 from actionparty.training.checkpoint import load_network
 from actionparty.types import Episode, Ints, Observation, Scene, WorldSpec

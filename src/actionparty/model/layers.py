@@ -70,7 +70,8 @@ class Block(nn.Module):
     ) -> Tensor:
         """Refine ``x`` (B, T, width), attending to itself and to precomputed ``context`` keys after it.
 
-        ``time`` is the (B, width) time embedding of a timed block; ``key_mask`` is (B, T + context), True where seen.
+        ``time`` is the (B, width) time embedding of a timed block; ``key_mask`` is (B, T + context), or (B, T,
+        T + context) where each token sees others, True where seen.
         """
         c = None
         if self.modulation is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
+from actionparty.model.joint import Joint
 from actionparty.model.observe import Observe
 from actionparty.model.render import Render
 from actionparty.model.update import Update
@@ -36,20 +39,31 @@ class Network(nn.Module):
     """A multi-subject world model for any grid size and any number of subjects.
 
     It is used in parts (``observe``, ``update``, ``render``, ``heads``): training and sampling call them in turn.
+    With ``config.staged`` False there is one part, ``joint``, instead of the first three.
     """
+
+    observe: Observe
+    update: Update
+    render: Render
+    joint: Joint | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.observe = Observe(config)
-        self.update = Update(config)
-        self.render = Render(config)
+        self.joint = None if config.staged else Joint(config)
+        if config.staged:
+            self.observe, self.update, self.render = Observe(config), Update(config), Render(config)
         self.heads = Heads(config.width)
 
     @property
     def parameters_count(self) -> int:
         """Number of learned numbers."""
         return sum(p.numel() for p in self.parameters())
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """Yield every transformer block."""
+        for part in (self.observe, self.update, self.render) if self.joint is None else (self.joint,):
+            yield from part.blocks
 
     def world_index(self, name: str) -> int:
         """Return the index of a world's embedding, 0 for a world that was not trained."""

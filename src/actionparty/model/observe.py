@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block
-from actionparty.model.ops import Rotary, concat_rotary, grid_positions, grid_size, place, rotary, surroundings
-from actionparty.model.tokens import CellTokens, Subjects, SubjectTokens
+from actionparty.model.ops import (
+    Rotary,
+    at_positions,
+    concat_rotary,
+    grid_positions,
+    grid_size,
+    place,
+    rotary,
+    surroundings,
+)
+from actionparty.model.tokens import CellTokens, PooledTokens, Subjects, SubjectTokens
 
 
 @dataclass(frozen=True)
@@ -49,21 +58,69 @@ def join_masks(
     return torch.cat(parts, 1)
 
 
+def stand(position: Tensor, config: ModelConfig) -> Rotary:
+    """Return the rotary table of subjects at ``position`` (B, N, 2); without the spatial bias all stand at (0, 0)."""
+    bound = position if config.bound else torch.zeros_like(position)
+    return rotary(bound, config.head_width, config.rope_base)
+
+
+def view_layer(config: ModelConfig) -> nn.Linear | None:
+    """Return the map of a subject's ``surroundings`` into its token, starting at zero; None without spatial bias."""
+    if not config.bound:
+        return None
+    view = nn.Linear(9 * config.width, config.width, bias=False)
+    nn.init.zeros_(view.weight)
+    return view
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A frame and its subjects as one sequence."""
+
+    sequence: Tensor
+    """(B, M + N, width), cells first."""
+    table: Rotary
+    cell_table: Rotary
+    mask: Tensor | None
+    """(B, M + N) False for padding; None where nothing is."""
+
+
 class Observe(nn.Module):
     """Cell tokens and subject state tokens in one sequence with full attention; RoPE puts each at its own place."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, layers: int | None = None, timed: bool = False) -> None:
         super().__init__()
         self.config = config
         self.cell_tokens = CellTokens(config)
-        self.subject_tokens = SubjectTokens(config)
-        self.placement = nn.Linear(config.width, config.width)
-        self.view = nn.Linear(9 * config.width, config.width, bias=False)
-        nn.init.zeros_(self.view.weight)
+        self.subject_tokens = SubjectTokens(config) if config.subject_tokens else PooledTokens(config)
+        self.placement = nn.Linear(config.width, config.width) if config.places else None
+        self.view = view_layer(config)
         self.world = nn.Embedding(len(config.worlds) + 1, config.width)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.head_width, timed=False) for _ in range(config.observe_layers)
+            Block(config.width, config.head_width, timed=timed) for _ in range(layers or config.observe_layers)
         )
+
+    def tokens(
+        self, context: Tensor, subjects: Subjects, grid: tuple[int, int], world: Tensor, cell_mask: Tensor | None
+    ) -> Tokens:
+        """Return the frame after ``context`` and its subjects as tokens; arguments as of ``forward``."""
+        if not self.config.lasting_identity:
+            subjects = replace(subjects, identity=at_positions(context[:, -1], subjects.now, grid))
+        flavour = self.world(world)[:, None]
+        u = self.subject_tokens(subjects, grid_size(grid, cell_mask, context.device)) + flavour
+        v = self.cell_tokens(context) + flavour
+        if isinstance(self.subject_tokens, PooledTokens):
+            v = v + self.subject_tokens.pool(subjects)
+        if self.view is not None:
+            seen = v if cell_mask is None else v * cell_mask[..., None]
+            u = u + self.view(surroundings(seen, subjects.now, subjects.facing[:, -1], grid).to(u.dtype))
+        if self.placement is not None:
+            v = place(v, self.placement(u), subjects.now, subjects.presence, grid)
+        cell_table = rotary(grid_positions(*grid, device=context.device), self.config.head_width, self.config.rope_base)
+        (b, m), n = v.shape[:2], u.shape[1]
+        mask = join_masks(cell_mask, subjects.mask, ((b, m), (b, n)))
+        table = concat_rotary(cell_table, stand(subjects.now, self.config))
+        return Tokens(torch.cat([v, u.to(v.dtype)], 1), table, cell_table, mask)
 
     def forward(
         self, context: Tensor, subjects: Subjects, grid: tuple[int, int], world: Tensor, cell_mask: Tensor | None = None
@@ -77,21 +134,11 @@ class Observe(nn.Module):
             world: (B,) long, 1 + index into ``config.worlds``; 0 stands for an unknown world.
             cell_mask: (B, M) False where a cell is only padding, to the right of or below the real frame.
         """
-        b, _, m, _ = context.shape
-        n = subjects.action.shape[1]
-        flavour = self.world(world)[:, None]
-        u = self.subject_tokens(subjects, grid_size(grid, cell_mask, context.device)) + flavour
-        v = self.cell_tokens(context) + flavour
-        seen = v if cell_mask is None else v * cell_mask[..., None]
-        u = u + self.view(surroundings(seen, subjects.now, subjects.facing[:, -1], grid).to(u.dtype))
-        if self.config.placement:
-            v = place(v, self.placement(u), subjects.now, subjects.presence, grid)
-        cell_table = rotary(grid_positions(*grid, device=context.device), self.config.head_width, self.config.rope_base)
-        table = concat_rotary(cell_table, rotary(subjects.now, self.config.head_width, self.config.rope_base))
-        mask = join_masks(cell_mask, subjects.mask, ((b, m), (b, n)))
-        x = torch.cat([v, u.to(v.dtype)], 1)
+        m = context.shape[2]
+        tokens = self.tokens(context, subjects, grid, world, cell_mask)
+        x = tokens.sequence
         for block in self.blocks:
-            x = block(x, table, key_mask=mask)
+            x = block(x, tokens.table, key_mask=tokens.mask)
         return Observed(
             x[:, :m],
             x[:, m:],
@@ -99,7 +146,7 @@ class Observe(nn.Module):
             subjects.facing[:, -1],
             subjects.presence,
             grid,
-            cell_table,
+            tokens.cell_table,
             cell_mask,
             subjects.mask,
         )

@@ -7,8 +7,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-CELL_CHANNELS = 192
-"""Numbers in one cell: 8 x 8 pixels x RGB."""
+from actionparty.types import CELL_CHANNELS as CELL_CHANNELS
 
 Rotary = tuple[Tensor, Tensor]
 """cos and sin, each (B or 1, T, head_width / 2)."""
@@ -49,9 +48,11 @@ def split_heads(x: Tensor, head_width: int) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
     """Return softmax attention of ``q`` over ``k``, ``v`` (B, heads, T, c) as (B, T, heads * c).
 
-    ``key_mask`` is (B, S), False where a key is unseen.
+    ``key_mask`` is (B, S), or (B, T, S), False where a key is unseen.
     """
-    mask = None if key_mask is None else key_mask[:, None, None, :]
+    mask = key_mask
+    if key_mask is not None:
+        mask = key_mask[:, None] if key_mask.dim() == 3 else key_mask[:, None, None, :]
     plain = q.device.type == "cpu" and q.dtype == torch.bfloat16
     attention = plain_attention if plain else functional.scaled_dot_product_attention
     return rearrange(attention(q, k, v, mask), "b h t c -> b t (h c)")
@@ -82,6 +83,14 @@ def grid_size(grid: tuple[int, int], cell_mask: Tensor | None, device: torch.dev
         return torch.tensor([w, h], device=device, dtype=torch.float32)
     rows = cell_mask.reshape(-1, h, w)
     return torch.stack([rows.any(1).sum(1), rows.any(2).sum(1)], -1)[:, None].float()
+
+
+def at_positions(cells: Tensor, position: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Read the cell (B, N, d) of ``cells`` (B, h * w, d) that each position (B, N, 2) lies in, or next to outside."""
+    h, w = grid
+    at = position.round().long()
+    index = at[..., 1].clamp(0, h - 1) * w + at[..., 0].clamp(0, w - 1)
+    return cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1]))
 
 
 def place(cells: Tensor, tokens: Tensor, position: Tensor, weight: Tensor, grid: tuple[int, int]) -> Tensor:

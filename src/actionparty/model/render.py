@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block, TimeEmbedding
-from actionparty.model.observe import Observed, join_masks
-from actionparty.model.ops import CELL_CHANNELS, concat_rotary, place, rotary
+from actionparty.model.observe import Observed, join_masks, stand
+from actionparty.model.ops import CELL_CHANNELS, concat_rotary, place
 from actionparty.model.update import STATE_CHANNELS
 
 
@@ -56,8 +56,8 @@ class Render(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.next_state = nn.Linear(STATE_CHANNELS, width)
-        self.placement = nn.Linear(width, width)
+        self.next_state = nn.Linear(STATE_CHANNELS, width) if config.subject_tokens else None
+        self.placement = nn.Linear(width, width) if config.places else None
         self.gate = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
         self.noisy = nn.Linear(CELL_CHANNELS, width)
         self.time = TimeEmbedding(width)
@@ -69,10 +69,12 @@ class Render(nn.Module):
 
     def resolve(self, observed: Observed, next_state: Tensor, position: Tensor, alive: Tensor) -> Resolved:
         """Bring the resolved states (B, N, STATE_CHANNELS) at their next positions (B, N, 2) into the frame."""
-        u = observed.subjects + self.next_state(next_state.to(observed.subjects.dtype))
+        u = observed.subjects
+        if self.next_state is not None:
+            u = u + self.next_state(next_state.to(u.dtype))
         presence = alive.float() if observed.subject_mask is None else alive.float() * observed.subject_mask.float()
         cells = observed.cells
-        if self.config.placement:
+        if self.placement is not None:
             cells = place(cells, self.placement(u), position, presence, observed.grid)
         return Resolved(cells, u, position, self.gate(cells)[..., 0].float())
 
@@ -91,7 +93,7 @@ class Render(nn.Module):
         (b, c), n = choice.index.shape, resolved.subjects.shape[1]
         x = gather_cells(resolved.cells, choice.index) + self.noisy(noisy.to(resolved.cells.dtype))
         cell_table = tuple(gather_cells(t.expand(b, -1, -1), choice.index) for t in observed.cell_table)
-        subject_table = rotary(resolved.position, self.config.head_width, self.config.rope_base)
+        subject_table = stand(resolved.position, self.config)
         table = concat_rotary((cell_table[0], cell_table[1]), subject_table)
         mask = join_masks(choice.mask, observed.subject_mask, ((b, c), (b, n)))
         x = torch.cat([x, resolved.subjects.to(x.dtype)], 1)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from actionparty.config import ModelConfig
 from actionparty.model.ops import CELL_CHANNELS
+from actionparty.types import MAX_SUBJECTS
 from actionparty.vocabulary import CAPACITY
 
 FACING_COUNT = 4
@@ -19,6 +20,8 @@ _STATE = 2 + FACING_COUNT + 2
 _PAST = 2 + FACING_COUNT + 2
 _ACTION_WIDTH = 16
 _AGE_SCALE = 5.0
+_CLOCK_SCALE = 4.0
+"""A clock of scale 1 drowned in a trained token (norm 43): the network never learned when subjects return."""
 AGE_LIMIT = 63
 """Longer ages count as this; a scene should carry one row of states more, so that its ages are known."""
 
@@ -86,17 +89,26 @@ class SubjectTokens(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.memory = config.memory
+        self.slot = None if config.spatial_bias else nn.Embedding(MAX_SUBJECTS, config.width)
         self.state = nn.Linear(_STATE + CELL_CHANNELS, config.width)
         self.action = nn.Embedding(CAPACITY, config.width)
         self.past_action = nn.Embedding(CAPACITY + 1, _ACTION_WIDTH)
         self.past = nn.Linear(config.memory * (_PAST + _ACTION_WIDTH), config.width)
+        self.clock = nn.Embedding(AGE_LIMIT + 1, config.width)
+        nn.init.normal_(self.clock.weight, std=_CLOCK_SCALE)
 
     def forward(self, subjects: Subjects, size: Tensor) -> Tensor:
         """Return (B, N, width). ``size`` is (w, h) of the frame in cells, (2,) or (B, 1, 2)."""
         token: Tensor = self.state(torch.cat([self._now(subjects, size), subjects.identity], -1))
         action: Tensor = self.action(subjects.action)
         past: Tensor = self.past(self._past(subjects))
-        return token + action + past
+        token = token + action + past + self._absence(subjects)
+        return token if self.slot is None else token + self.slot.weight[: token.shape[1]]
+
+    def _absence(self, subjects: Subjects) -> Tensor:
+        """(B, N, width) how long each subject that is gone has been so, exactly; zero for the living."""
+        clock: Tensor = self.clock(subjects.age.long().clamp(0, AGE_LIMIT))
+        return clock * (~subjects.alive[:, -1, :, None]).to(clock.dtype)
 
     @staticmethod
     def _now(subjects: Subjects, size: Tensor) -> Tensor:
@@ -115,3 +127,26 @@ class SubjectTokens(nn.Module):
         past = torch.cat([moved, facing_code(subjects.facing[:, -t:]), alive, known, action], -1)
         past = functional.pad(past, (0, 0, 0, 0, self.memory - t, 0))
         return past.permute(0, 2, 1, 3).flatten(2)
+
+
+class PooledTokens(nn.Module):
+    """All actions in one vector, as in models of a single agent; slots only carry it on. For comparison."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.slot = nn.Embedding(MAX_SUBJECTS, config.width)
+        self.action = nn.Embedding(CAPACITY, config.width)
+        self.mix = nn.Sequential(
+            nn.Linear(config.width, 4 * config.width), nn.GELU(), nn.Linear(4 * config.width, config.width)
+        )
+
+    def pool(self, subjects: Subjects) -> Tensor:
+        """Return (B, 1, width): every action through its slot, added up."""
+        mixed: Tensor = self.mix(self.action(subjects.action) + self.slot.weight[: subjects.action.shape[1]])
+        if subjects.mask is not None:
+            mixed = mixed * subjects.mask[..., None]
+        return mixed.sum(1, keepdim=True)
+
+    def forward(self, subjects: Subjects, size: Tensor) -> Tensor:
+        """Return (B, N, width); ``size`` is not needed."""
+        return self.pool(subjects) + self.slot.weight[: subjects.action.shape[1]]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block, TimeEmbedding
-from actionparty.model.observe import Observed, join_masks
-from actionparty.model.ops import rotary, surroundings
+from actionparty.model.observe import Observed, join_masks, stand, view_layer
+from actionparty.model.ops import surroundings
 from actionparty.model.tokens import FACING_COUNT, facing_code
 
 REACH = 3
@@ -23,6 +23,8 @@ REACH = 3
 POINTER_CAP = 10.0
 """Pointer logits stay within this: rare jumps made it overconfident, and their loss then shook the whole network."""
 STATE_CHANNELS = 2 + FACING_COUNT + 2
+ALIVE, JUMP = -2, -1
+"""Channels of a state."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,16 @@ def decode_states(vector: Tensor, *, whole_cells: bool = True) -> NextStates:
     if whole_cells:
         displacement = displacement.round()
     facing = vector[..., 2 : 2 + FACING_COUNT].argmax(-1)
-    alive, jump = vector[..., -2] > 0, vector[..., -1] > 0
+    alive, jump = vector[..., ALIVE] > 0, vector[..., JUMP] > 0
     still = (jump | ~alive)[..., None]
     return NextStates(torch.where(still, torch.zeros_like(displacement), displacement), facing, alive, jump & alive)
+
+
+def point_at(query: Tensor, key: Tensor, cell_mask: Tensor | None = None) -> Tensor:
+    """Return logits (B, N, M) over the cells where a jumping subject appears; (B, N, width), (B, M, width)."""
+    logits = torch.einsum("bnd,bmd->bnm", query, key).float() / query.shape[-1] ** 0.5
+    logits = POINTER_CAP * torch.tanh(logits / POINTER_CAP)
+    return logits if cell_mask is None else logits.masked_fill(~cell_mask[:, None], float("-inf"))
 
 
 class UpdateMemory:
@@ -75,8 +84,7 @@ class Update(nn.Module):
         super().__init__()
         self.config = config
         self.noisy = nn.Linear(STATE_CHANNELS, config.width)
-        self.view = nn.Linear(9 * config.width, config.width, bias=False)
-        nn.init.zeros_(self.view.weight)
+        self.view = view_layer(config)
         self.time = TimeEmbedding(config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.head_width, timed=True) for _ in range(config.update_layers)
@@ -91,14 +99,22 @@ class Update(nn.Module):
     def remember(self, observed: Observed) -> UpdateMemory:
         """Compute what every denoising step of this frame shares."""
         keys = [block.context_keys(observed.cells, observed.cell_table) for block in self.blocks]  # type: ignore[operator]
-        table = rotary(observed.position, self.config.head_width, self.config.rope_base)
-        b, n, _ = observed.subjects.shape
-        m = observed.cells.shape[1]
-        cells = observed.cells if observed.cell_mask is None else observed.cells * observed.cell_mask[..., None]
-        around = surroundings(cells, observed.position, observed.facing, observed.grid)
-        subjects = observed.subjects + self.view(around.to(observed.subjects.dtype))
+        subjects = observed.subjects
+        if self.view is not None:
+            cells = observed.cells if observed.cell_mask is None else observed.cells * observed.cell_mask[..., None]
+            around = surroundings(cells, observed.position, observed.facing, observed.grid)
+            subjects = subjects + self.view(around.to(subjects.dtype))
+        return UpdateMemory(subjects, keys, stand(observed.position, self.config), self._mask(observed))
+
+    def _mask(self, observed: Observed) -> Tensor | None:
+        """Return which keys, subjects and then cells, are seen; without ``together`` each subject sees only itself."""
+        (b, n), m = observed.subjects.shape[:2], observed.cells.shape[1]
         mask = join_masks(observed.subject_mask, observed.cell_mask, ((b, n), (b, m)))
-        return UpdateMemory(subjects, keys, table, mask)
+        if self.config.together:
+            return mask
+        alone = torch.eye(n, n + m, dtype=torch.bool, device=observed.cells.device)
+        alone[:, n:] = True
+        return alone[None].expand(b, -1, -1) if mask is None else alone & mask[:, None]
 
     def forward(self, observed: Observed, memory: UpdateMemory, noisy: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """Return the predicted clean states (B, N, STATE_CHANNELS) and the subjects' features (B, N, width)."""
@@ -110,9 +126,4 @@ class Update(nn.Module):
 
     def point(self, observed: Observed, features: Tensor) -> Tensor:
         """Return logits (B, N, M) over the cells where a jumping subject appears."""
-        q, k = self.pointer_query(features), self.pointer_key(observed.cells)
-        logits = torch.einsum("bnd,bmd->bnm", q, k).float() / self.config.width**0.5
-        logits = POINTER_CAP * torch.tanh(logits / POINTER_CAP)
-        if observed.cell_mask is not None:
-            logits = logits.masked_fill(~observed.cell_mask[:, None], float("-inf"))
-        return logits
+        return point_at(self.pointer_query(features), self.pointer_key(observed.cells), observed.cell_mask)

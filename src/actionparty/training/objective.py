@@ -10,12 +10,13 @@ from torch.nn import functional
 
 from actionparty.config import RolloutConfig, TrainConfig
 from actionparty.data.clips import Clips, WorldClips
+from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS
 from actionparty.model.render import gather_cells
 from actionparty.model.tokens import Subjects
-from actionparty.model.update import REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
+from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.corruption import blend_cells, cell_index, corrupt_tiles
 from actionparty.training.flow import interpolate, loss_weight, sample_time
 from actionparty.training.sampling import StepNoise, choose_cells, sample_step, symlog
@@ -71,12 +72,16 @@ class Objective:
         """Return the loss of ``network`` on ``clips``, and its parts and metrics, detached."""
         index = self._world_index(network, world, len(clips.rows), generator)
         inputs = self.inputs(network, world, clips, index, generator)
-        observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
-        parts = self._state_losses(network, observed, inputs, generator)
-        parts |= self._frame_losses(network, observed, inputs, clips, generator)
+        if network.joint is None:
+            observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
+            parts = self._update_losses(network, observed, inputs, generator)
+            parts |= self._render_losses(network, observed, inputs, clips, generator)
+        else:
+            parts = _joint_losses(network, network.joint, inputs, clips, (world.spec.grid, index), generator)
         c = self.config
         weights = {
             "state": c.state_weight,
+            "return": c.return_weight,
             "jump": c.jump_weight,
             "gate": c.gate_weight,
             "frame": c.frame_weight,
@@ -145,27 +150,20 @@ class Objective:
         last = torch.where(earlier[:, None, None], own, context[:, -1])
         return torch.cat([context[:, :-1], last[:, None].to(context.dtype)], 1)
 
-    def _state_losses(
+    def _update_losses(
         self, network: Network, observed: Observed, inputs: Inputs, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        states = inputs.states
-        clean = encode_states(states)
-        b = len(clean)
-        time = sample_time(b, generator, zero_share=0.3, mean=-0.4, std=1.2)
+        clean = encode_states(inputs.states)
+        time = sample_time(len(clean), generator, zero_share=0.3, mean=-0.4, std=1.2)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
         memory = network.update.remember(observed)
         predicted, features = network.update(observed, memory, interpolate(clean, noise, time), time)
-        gone = ~inputs.subjects.alive[:, -1]
-        error = (predicted.float() - clean) ** 2 * _relevant(states, gone, self.config.return_weight)
-        losses = {"state": (error.mean((1, 2)) * loss_weight(time)).mean()}
-        if bool(states.jump.any()):
-            logits = network.update.point(observed, features)[states.jump]
-            landing = cell_index(inputs.position, observed.grid)[states.jump]
-            losses["jump"] = functional.cross_entropy(logits, landing, reduction="sum") / b
-        losses["state_right"] = _states_right(predicted.detach(), states, time)
+        losses = state_losses(predicted.float(), inputs, time)
+        if bool(inputs.states.jump.any()):
+            losses["jump"] = _jump_loss(network.update.point(observed, features), inputs, observed.grid)
         return losses
 
-    def _frame_losses(
+    def _render_losses(
         self, network: Network, observed: Observed, inputs: Inputs, clips: Clips, generator: torch.Generator
     ) -> dict[str, Tensor]:
         states = inputs.states
@@ -186,16 +184,56 @@ class Objective:
         }
 
 
-def _relevant(states: NextStates, gone: Tensor, return_weight: float) -> Tensor:
-    """(B, N, STATE_CHANNELS) 1 where a channel of the next state means something, more on whether the gone return.
+def _joint_losses(
+    network: Network,
+    joint: Joint,
+    inputs: Inputs,
+    clips: Clips,
+    place: tuple[tuple[int, int], Tensor],
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the losses of one flow over states and all cells; changed cells weigh as much as all others together."""
+    grid, index = place
+    clean = encode_states(inputs.states), inputs.target
+    time = sample_time(len(index), generator, zero_share=0.3, mean=-0.5, std=1.1)
+    noise = [torch.randn(c.shape, generator=generator, device=generator.device) for c in clean]
+    noisy = interpolate(clean[0], noise[0], time), interpolate(clean[1], noise[1], time)
+    states, cells, features, seen = joint(inputs.context, inputs.subjects, grid, index, noisy, time)
+    error = ((cells - clean[1]) ** 2).mean(-1) * loss_weight(time)[:, None]
+    losses = state_losses(states, inputs, time)
+    if bool(inputs.states.jump.any()):
+        losses["jump"] = _jump_loss(joint.point(features, seen), inputs, grid)
+    changed = inputs.changed
+    losses["frame"] = error[changed].sum() / changed.sum().clamp(min=1) + error[~changed].mean()
+    losses["reward"] = _head_loss(network, features, clips)
+    return losses
 
-    ``gone`` (B, N) subjects are dead or waiting now.
+
+def state_losses(predicted: Tensor, inputs: Inputs, time: Tensor) -> dict[str, Tensor]:
+    """Return the flow loss of predicted clean states (B, N, STATE_CHANNELS), and that of who comes back.
+
+    The latter is the plain error of ``ALIVE`` at flow time 0, averaged over the subjects that are gone; it is rare.
     """
+    error = (predicted - encode_states(inputs.states)) ** 2
+    losses = {"state": ((error * _relevant(inputs.states)).mean((1, 2)) * loss_weight(time)).mean()}
+    waiting = ~inputs.subjects.alive[:, -1] & (time == 0)[:, None]
+    if bool(waiting.any()):
+        losses["return"] = error[..., ALIVE][waiting].mean()
+    losses["state_right"] = _states_right(predicted.detach(), inputs.states, time)
+    return losses
+
+
+def _jump_loss(logits: Tensor, inputs: Inputs, grid: tuple[int, int]) -> Tensor:
+    jump = inputs.states.jump
+    landing = cell_index(inputs.position, grid)[jump]
+    return functional.cross_entropy(logits[jump], landing, reduction="sum") / len(jump)
+
+
+def _relevant(states: NextStates) -> Tensor:
+    """(B, N, STATE_CHANNELS) 1 where a channel of the next state means something."""
     alive = states.alive.float()
     moves = alive * (~states.jump).float()
-    ones = torch.ones_like(alive)
-    returns = torch.where(gone, return_weight * ones, ones)
-    channels = [moves] * 2 + [alive] * (STATE_CHANNELS - 4) + [returns, alive]
+    channels = [moves] * 2 + [alive] * (STATE_CHANNELS - 4) + [torch.ones_like(alive), alive]
     return torch.stack(channels, -1)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from actionparty.config import RolloutConfig
+from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS
@@ -70,10 +72,14 @@ def sample_step(
     settings: RolloutConfig,
 ) -> SampledStep:
     """Generate the next frame and states. ``context`` is (B, K, M, 192) in [-1, 1]; see ``Observe.forward``."""
+    if network.joint is not None:
+        return _sample_joint(network, network.joint, context, subjects, grid, world, noise, settings)
     observed = network.observe(context, subjects, grid, world)
     states, position = _resolve_states(network, observed, subjects, noise, settings)
     resolved = network.render.resolve(observed, encode_states(states), position, states.alive)
-    changed = _open_gate(resolved, subjects, states, noise, settings, grid)
+    changed = _open_gate(resolved, noise, settings)
+    if network.config.subject_tokens:
+        changed = changed | _touched(resolved, subjects, states, grid)
     choice = choose_cells(changed)
     last = context[:, -1]
     chosen_noise = gather_cells(noise.pixels, choice.index)
@@ -89,6 +95,50 @@ def sample_step(
     pixels = last.clone()
     rows, slots = choice.mask.nonzero(as_tuple=True)
     pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
+    return _sampled(network, pixels, position, states, changed, features, subjects)
+
+
+def _sample_joint(
+    network: Network,
+    joint: Joint,
+    context: Tensor,
+    subjects: Subjects,
+    grid: tuple[int, int],
+    world: Tensor,
+    noise: StepNoise,
+    settings: RolloutConfig,
+) -> SampledStep:
+    """Denoise states and the whole frame together in ``update_steps`` steps."""
+    b, n = subjects.action.shape
+    split = n * STATE_CHANNELS
+    features = seen = context
+
+    def predict(noisy: Tensor, time: Tensor) -> Tensor:
+        nonlocal features, seen
+        parts = noisy[:, :split].reshape(b, n, -1), noisy[:, split:].reshape(b, -1, CELL_CHANNELS)
+        states, cells, features, seen = joint(context, subjects, grid, world, parts, time)
+        return torch.cat([states.flatten(1), cells.flatten(1)], 1)
+
+    clean = denoise(predict, torch.cat([noise.states.flatten(1), noise.pixels.flatten(1)], 1), settings.update_steps)
+    states = decode_states(clean[:, :split].reshape(b, n, -1))
+    states, position = _conclude(
+        states, subjects, grid, lambda: joint.point(features, seen), noise.lots, exclusive=settings.exclusive
+    )
+    pixels = clean[:, split:].reshape(b, -1, CELL_CHANNELS).clamp(-1, 1)
+    return _sampled(
+        network, pixels, position, states, torch.ones_like(noise.gate, dtype=torch.bool), features, subjects
+    )
+
+
+def _sampled(
+    network: Network,
+    pixels: Tensor,
+    position: Tensor,
+    states: NextStates,
+    changed: Tensor,
+    features: Tensor,
+    subjects: Subjects,
+) -> SampledStep:
     happens, value, end = network.heads(features, subjects.mask)
     reward = torch.where(happens > 0, symexp(value), torch.zeros_like(value))
     return SampledStep(pixels, position, states.facing, states.alive, changed, reward, torch.sigmoid(end))
@@ -108,15 +158,34 @@ def _resolve_states(
         return clean
 
     states = decode_states(denoise(predict, noise.states, settings.update_steps))
-    h, w = observed.grid
-    limit = torch.tensor([w - 1, h - 1], device=noise.states.device, dtype=torch.float32)
+    return _conclude(
+        states,
+        subjects,
+        observed.grid,
+        lambda: network.update.point(observed, features),
+        noise.lots,
+        exclusive=settings.exclusive and network.config.together,
+    )
+
+
+def _conclude(
+    states: NextStates,
+    subjects: Subjects,
+    grid: tuple[int, int],
+    point: Callable[[], Tensor],
+    lots: Tensor,
+    *,
+    exclusive: bool,
+) -> tuple[NextStates, Tensor]:
+    """Return denoised states and the positions (B, N, 2) they lead to; ``point`` says where jumps may land."""
+    h, w = grid
+    limit = torch.tensor([w - 1, h - 1], device=lots.device, dtype=torch.float32)
     position = torch.minimum((subjects.now + states.displacement).clamp(min=0), limit)
     if bool(states.jump.any()):
-        landing = _land(network.update.point(observed, features), noise.lots[..., 0], w)
-        position = torch.where(states.jump[..., None], landing, position)
-    if settings.exclusive:
+        position = torch.where(states.jump[..., None], _land(point(), lots[..., 0], w), position)
+    if exclusive:
         wanted = position
-        position, alive = settle(position, subjects.now, states.alive, subjects.alive[:, -1], noise.lots[..., 1], w)
+        position, alive = settle(position, subjects.now, states.alive, subjects.alive[:, -1], lots[..., 1], w)
         jump = states.jump & alive & (position == wanted).all(-1)  # who lost its cell stayed, whatever it wanted
         moved = torch.where(jump[..., None], torch.zeros_like(position), position - subjects.now)
         moved = torch.where(alive[..., None], moved, torch.zeros_like(moved))
@@ -154,25 +223,21 @@ def settle(
     return position, alive
 
 
-def _open_gate(
-    resolved: Resolved,
-    subjects: Subjects,
-    states: NextStates,
-    noise: StepNoise,
-    settings: RolloutConfig,
-    grid: tuple[int, int],
-) -> Tensor:
-    """Decide which cells (B, M) change: by the gate, and wherever the state of a subject changed."""
+def _open_gate(resolved: Resolved, noise: StepNoise, settings: RolloutConfig) -> Tensor:
+    """Decide which cells (B, M) change by the gate's odds."""
     odds = torch.sigmoid(resolved.gate)
-    certain = odds > settings.gate_ceiling
-    changed = certain | ((odds > settings.gate_floor) & (noise.gate < odds))
+    return (odds > settings.gate_ceiling) | ((odds > settings.gate_floor) & (noise.gate < odds))
+
+
+def _touched(resolved: Resolved, subjects: Subjects, states: NextStates, grid: tuple[int, int]) -> Tensor:
+    """Return the cells (B, M) that a subject leaves, enters or turns in: they change, whatever the gate says."""
     was = subjects.alive[:, -1]
     different = (states.alive != was) | (resolved.position.round() != subjects.now.round()).any(-1)
     different = different | ((states.facing != subjects.facing[:, -1]) & states.alive)
+    marks = torch.zeros_like(resolved.gate)
     for position, present in ((subjects.now, was), (resolved.position, states.alive)):
-        marks = torch.zeros_like(odds).scatter_add(1, cell_index(position, grid), (different & present).float())
-        changed = changed | (marks > 0)
-    return changed
+        marks = marks.scatter_add(1, cell_index(position, grid), (different & present).float())
+    return marks > 0
 
 
 def choose_cells(changed: Tensor, limit: int | None = None, lots: Tensor | None = None) -> CellChoice:

@@ -26,7 +26,7 @@ from actionparty.training.checkpoint import load_state, save_state, save_weights
 from actionparty.training.objective import Objective
 from actionparty.training.optim import MovingAverage, Optimizer, learning_rate
 
-PARTS = ("loss", "state", "jump", "gate", "frame", "reward")
+PARTS = ("loss", "state", "return", "jump", "gate", "frame", "reward")
 METRICS = ("state_right", "gate_right")
 """Shares on the training batches: next states right, and changed cells found (intersection over union)."""
 CURVES = (*PARTS, *METRICS)
@@ -88,9 +88,8 @@ class Trainer:
 
     def _compile(self) -> None:
         """Compile the blocks once for all sizes; worth its minutes (docs/training-log.md) in a run of hours."""
-        for part in (self.network.observe, self.network.update, self.network.render):
-            for block in part.blocks:
-                block.compile(dynamic=True)
+        for block in self.network.blocks():
+            block.compile(dynamic=True)
 
     def start_from(self, folder: Path) -> list[str]:
         """Take over the weights of another checkpoint; return the names of weights that it lacks."""
@@ -247,9 +246,11 @@ class TrainingLog:
         rows = _rows(self.path)
         if not rows:
             return
-        figure = Figure(figsize=(14, 6), layout="constrained")
+        columns = -(-len(CURVES) // 2)
+        figure = Figure(figsize=(3.5 * columns, 6), layout="constrained")
         FigureCanvasAgg(figure)
-        for axis, name in zip(figure.subplots(2, 4).flat, CURVES, strict=True):
+        for place, name in enumerate(CURVES, 1):
+            axis = figure.add_subplot(2, columns, place)
             points = [(float(r["frames"]), max(float(r[name]), 1e-6)) for r in rows if r[name]]
             axis.plot(*zip(*points, strict=True) if points else ((), ()), linewidth=0.8)
             axis.set(title=name, xlabel="frames", yscale="linear" if name in METRICS else "log")
