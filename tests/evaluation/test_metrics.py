@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.evaluation import toy
 
-from actionparty.evaluation.detector import Detector
-from actionparty.evaluation.labels import TileLabels, build_labels
+from actionparty.checkpoints import find_checkpoint
+from actionparty.data import recording
+from actionparty.data.dataset import load_episodes
+from actionparty.evaluation.detector import Detector, detect_episode, detector_accuracy
+from actionparty.evaluation.export import HELD_OUT
+from actionparty.evaluation.labels import TileLabels, build_labels, join_labels
 from actionparty.evaluation.metrics import cells_right, effect_cells
 from actionparty.evaluation.onestep import Tallies, probe_steps, score_steps
-from actionparty.evaluation.rollouts import Curves, RolloutPlan, Start, score_rollouts, sync_horizon
+from actionparty.evaluation.records import RolloutRecord
+from actionparty.evaluation.rollouts import RolloutPlan, Start, score_rollouts
 from actionparty.evaluation.similarity import PSNR_CAP, psnr, ssim
+from actionparty.evaluation.summary import Curves, breakdown, curves_of, sync_horizon
 from actionparty.evaluation.tiles import TileTable
 from actionparty.types import Episode, Ints, SubjectStates
 
@@ -37,8 +45,14 @@ def episodes(script: Ints | None = None) -> list[Episode]:
     return [toy.record(1_000_000 + k, T + 11, script) for k in range(2)]
 
 
+def happened(
+    world: toy.Perfect, detector: Detector, recorded: Sequence[Episode], starts: Sequence[Start] = STARTS
+) -> RolloutRecord:
+    return score_rollouts(world, recorded, starts, detector, PLAN, lambda frames: None)
+
+
 def rolled(world: toy.Perfect, detector: Detector, recorded: Sequence[Episode]) -> Curves:
-    return score_rollouts(world, recorded, STARTS, detector, PLAN, lambda frames: None)
+    return curves_of(happened(world, detector, recorded))
 
 
 def stepped(world: toy.Perfect, detector: Detector, recorded: Sequence[Episode]) -> dict[str, float | None]:
@@ -56,7 +70,7 @@ def shares(curves: Curves) -> dict[str, float | None]:
 def test_real_frames_as_generated_are_right_in_every_metric(detector: Detector) -> None:
     curves = rolled(toy.Perfect(), detector, episodes())
     assert shares(curves) == {"sp": 1, "dr": 1, "duplicates": 0, "ma": 1}
-    assert sync_horizon(curves).tolist() == [T, T]
+    assert sync_horizon(happened(toy.Perfect(), detector, episodes())).tolist() == [T, T]
     assert curves.ratio("ssim").value == pytest.approx(1)
     assert curves.ratio("psnr").value == PSNR_CAP
     one = stepped(toy.Perfect(), detector, episodes())
@@ -74,12 +88,13 @@ def test_a_swapped_pair_is_preserved_but_disobeys(detector: Detector) -> None:
 
 
 def test_a_lost_subject_counts_as_lost_from_there_on(detector: Detector) -> None:
-    curves = rolled(toy.Dressed([0, 1, -1, 3], since=11), detector, episodes())
+    record = happened(toy.Dressed([0, 1, -1, 3], since=11), detector, episodes())
+    curves = curves_of(record)
     expected = 1 - (T - 10) / T / toy.N
     assert shares(curves) == pytest.approx({"sp": expected, "dr": expected, "duplicates": 0, "ma": expected})
     assert curves.ratio("sp", 0, 10).value == 1
     assert curves.curve("sp")[[9, 10, T - 1]].tolist() == [1, 0.75, 0.75]
-    assert sync_horizon(curves).tolist() == [10, 10]
+    assert sync_horizon(record).tolist() == [10, 10]
 
 
 def test_a_duplicate_is_detected_but_not_preserved(detector: Detector) -> None:
@@ -92,9 +107,8 @@ def test_a_frozen_subject_disobeys_when_it_could_have_moved(detector: Detector) 
     # Subject 0 starts at (2, 2) facing north: after one step forward it stands before the wall and may well stay.
     ahead = scripted(toy.FORWARD, toy.NOOP, toy.NOOP, toy.NOOP)
     assert rolled(toy.Frozen(), detector, episodes(ahead)).ratio("ma").value == 1
-    once = [Start(0, 0), Start(1, 0)]
-    free = score_rollouts(toy.Frozen(), episodes(ahead), once, detector, PLAN, lambda frames: None)
-    assert free.ratio("ma").value == 0.75  # on open floor it had to go, at every step
+    free = happened(toy.Frozen(), detector, episodes(ahead), [Start(0, 0), Start(1, 0)])
+    assert curves_of(free).ratio("ma").value == 0.75  # on open floor it had to go, at every step
 
 
 def test_a_lag_of_one_step_is_wrong_once_when_everybody_keeps_turning(detector: Detector) -> None:
@@ -102,6 +116,84 @@ def test_a_lag_of_one_step_is_wrong_once_when_everybody_keeps_turning(detector: 
     assert shares(curves) == {"sp": 1, "dr": 1, "duplicates": 0, "ma": (T - 1) / T}
     one = stepped(toy.Lagging(), detector, episodes(TURNING))
     assert (one["ma1"], one["changed_tile"]) == (0, 0)
+
+
+def test_obedience_is_broken_down_by_action_and_by_collision(detector: Detector) -> None:
+    frozen = breakdown(happened(toy.Frozen(), detector, episodes(TURNING)))
+    shown = {name: (ratio.value, ratio.total.sum()) for name, ratio in frozen["action"].items()}
+    assert shown == {"turn_left": (0.5, 4 * T), "turn_right": (1, 4 * T)}  # subject 0 is one of the two that turn left
+    assert list(frozen["collision"]) == ["without"]
+    ahead = scripted(toy.FORWARD, toy.NOOP, toy.NOOP, toy.NOOP)  # from row 2 on, subject 0 walks against the wall
+    walled = breakdown(happened(toy.Perfect(), detector, episodes(ahead)))
+    assert {name: ratio.total.tolist() for name, ratio in walled["collision"].items()} == {
+        "with": [T, T],
+        "without": [3 * T, 3 * T],
+    }
+    assert walled["collision"]["with"].value == 1
+
+
+def test_a_cell_that_another_subject_holds_or_comes_to_is_a_collision(detector: Detector) -> None:
+    """Subjects 0 and 2 stand in one column and face north, so 2 runs after 0 and then into its back."""
+    script = scripted(toy.NOOP, toy.NOOP, toy.FORWARD, toy.NOOP)
+    record = happened(toy.Perfect(), detector, episodes(script), [Start(0, 0), Start(1, 0)])
+    assert record.collision[:, :, 2].tolist() == [[False] * 3 + [True] * (T - 3)] * 2  # (2, 6) to (2, 3), then (2, 2)
+    assert record.collision.sum() == 2 * (T - 3)
+    assert record.obeyed.all()
+
+
+def test_who_is_lost_collides_where_the_model_believes_it_to_be(detector: Detector) -> None:
+    ahead = scripted(toy.FORWARD, toy.NOOP, toy.NOOP, toy.NOOP)
+    record = happened(toy.Dressed([-1, 1, 2, 3]), detector, episodes(ahead))
+    assert record.collision[:, :, 0].all()
+    assert not record.obeyed[:, :, 0].any()
+
+
+def test_real_recordings_as_generated_are_right_as_far_as_the_detector_sees(tmp_path: Path) -> None:
+    """The arena has beams, coins, crates that are carried, and subjects that go and come back."""
+    recording.record(["arena"], 3000, 0, 1, tmp_path, shard_steps=500)
+    recording.record(["arena"], 160, 1_000_000, 1, tmp_path, shard_steps=80)
+    found = list(load_episodes(tmp_path, ["arena"]))
+    recorded = [e for e in found if e.seed >= 1_000_000]
+    judge = Detector(build_labels(e for e in found if e.seed < 1_000_000))
+    replayed_is_right(judge, recorded, horizon=70)
+
+
+@pytest.mark.parametrize("world", ["coins", "collaborative_cooking__crowded", "commons_harvest__open"])
+def test_shipped_recordings_as_generated_are_right(world: str) -> None:
+    folder = find_checkpoint("starter")
+    recorded = list(islice(load_episodes(folder / HELD_OUT, [world]), 2))
+    labels = TileLabels.load(folder / "labels" / f"{world}.npz")
+    if labels.redrawn:
+        labels = join_labels(labels, build_labels(recorded, redrawn=True))
+    curves = replayed_is_right(Detector(labels), recorded, horizon=60)
+    assert shares(curves) == {"sp": 1, "dr": 1, "duplicates": 0, "ma": 1}
+
+
+def replayed_is_right(judge: Detector, recorded: Sequence[Episode], horizon: int) -> Curves:
+    """The simulator's own frames give 1.0 wherever the detector reads them right, which it does to 99%."""
+    accuracy = np.divide(*(sums.sum() for sums in detector_accuracy(judge, recorded)))
+    assert accuracy >= 0.99
+    plan = RolloutPlan(horizon, 2, 4, 0, deterministic=True)
+    starts = [Start(k, 3) for k in range(len(recorded))]
+    record = score_rollouts(toy.Replay(recorded), recorded, starts, judge, plan, lambda frames: None)
+    read = [(detect_episode(judge, e), e.states) for e in recorded]
+    counts = np.stack([found.count[4 : 4 + horizon] for found, _ in read])
+    right = np.stack([(found.matches(states) & states.alive)[3 : 4 + horizon] for found, states in read])
+    assert record.obeyed[right[:, :-1] & right[:, 1:]].all()
+    assert np.array_equal(record.count, counts)
+    curves = curves_of(record)
+    for name, hits in (("sp", counts == 1), ("dr", counts >= 1), ("duplicates", counts > 1)):
+        assert curves.ratio(name).value == (hits & record.due).sum() / record.due.sum()
+    assert curves.ratio("state").value == 1
+    assert sync_horizon(record).tolist() == [horizon] * len(recorded)
+    tallies = Tallies(len(recorded))
+    rows = [Start(k, row) for k in range(len(recorded)) for row in range(2, horizon, 2)]
+    score_steps(toy.Replay(recorded), recorded, rows, judge, plan, tallies)
+    one = {name: ratio.value for name, ratio in tallies.ratios().items()}
+    exact = {"sa1", "sa1_moving", "tile", "changed_tile", "ea"} & one.keys()
+    assert {name: one[name] for name in exact} == dict.fromkeys(exact, 1)
+    assert min(one[name] or 0 for name in ("ma1", "ma1_moving")) >= 0.99
+    return curves
 
 
 def test_swap_and_isolation_see_what_a_model_does_with_changed_actions(detector: Detector) -> None:

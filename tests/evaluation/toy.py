@@ -239,3 +239,22 @@ class NotFinite(Perfect):
     def told(self, states: SubjectStates) -> SubjectStates:
         bad = states.position * np.nan if self.t >= self.since else states.position
         return replace(states, position=bad)
+
+
+class Replay:
+    """Any recorded world as if generated: the recordings' own frames and states, whatever the actions are."""
+
+    def __init__(self, episodes: Sequence[Episode]) -> None:
+        self.episodes = {episode.seed: episode for episode in episodes}
+
+    def reset(self, scenes: Sequence[Scene], seeds: Sequence[int]) -> None:
+        sources = [scene.source.split() for scene in scenes]  # world "seed" SEED "step" ROW
+        self.at = [(self.episodes[int(words[2])], int(words[4])) for words in sources]
+        self.t = 0
+
+    def step(self, actions: Ints) -> Answer:
+        self.t += 1
+        now = [(episode, min(row + self.t, len(episode) - 1)) for episode, row in self.at]
+        frames = np.concatenate([e.frames(r, r + 1) for e, r in now])
+        states = SubjectStates.stack([e.states[r] for e, r in now])
+        return Answer(frames, states, np.stack([e.rewards[r] for e, r in now]), np.zeros(len(now), bool))

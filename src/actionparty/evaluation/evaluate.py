@@ -1,12 +1,15 @@
 """Evaluate a generated world against held-out recordings: plan the starts, run, and make the report.
 
-Knows generated worlds only as ``BatchRollout``; whoever calls says how to make one for a world.
+Knows generated worlds only as ``BatchRollout``; whoever calls says how to make one for a world. With a folder, each
+finished part is kept there at once and never measured again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +17,14 @@ import numpy as np
 from actionparty.data.recording import FIRST_EVALUATION_SEED
 from actionparty.errors import InvalidInputError, unknown_name
 from actionparty.evaluation.bootstrap import Ratio
-from actionparty.evaluation.detector import ACCURATE, Detector, detector_accuracy
+from actionparty.evaluation.detector import Detector, detector_accuracy
+from actionparty.evaluation.folder import ReportFolder, describe_run
 from actionparty.evaluation.labels import TileLabels, build_labels, join_labels
 from actionparty.evaluation.onestep import Tallies, probe_steps, score_steps
+from actionparty.evaluation.records import RolloutRecord, StepRecord
 from actionparty.evaluation.report import EvaluationReport, WorldResult
-from actionparty.evaluation.rollouts import (
-    BatchRollout,
-    Curves,
-    RolloutPlan,
-    Start,
-    score_rollouts,
-    sp_ratios,
-    sync_horizon,
-)
+from actionparty.evaluation.rollouts import BatchRollout, Perceptual, RolloutPlan, Start, score_rollouts
+from actionparty.evaluation.summary import world_result
 from actionparty.types import SCENE_ROWS, Episode, WorldSpec
 
 HELD_OUT = FIRST_EVALUATION_SEED
@@ -75,7 +73,10 @@ def evaluate(
     settings: EvaluationSettings,
     *,
     checkpoint: str,
+    name: str = "",
     model_settings: Mapping[str, Any] | None = None,
+    perceptual: Perceptual | None = None,
+    out: Path | None = None,
     progress: Progress | None = None,
     on_world: Callable[[WorldResult], None] | None = None,
 ) -> EvaluationReport:
@@ -85,23 +86,31 @@ def evaluate(
         make: gives the generated world for a specification.
         labels: labelled tiles by world.
         checkpoint: SHA-256 of the weights, for the report.
+        name: what the user calls the checkpoint.
         model_settings: sampling steps, snapping and the like, for the report.
+        out: folder that keeps every finished part and the report; what is finished there is not measured again.
         on_world: told each result as soon as it is there.
 
     Raises:
-        InvalidInputError: a recording with a training seed, or too short.
+        InvalidInputError: a recording with a training seed, or too short; ``out`` is not of this evaluation.
         UnknownNameError: a world without labels.
     """
     for world, recorded in episodes.items():
         check_held_out(world, recorded, settings.allow_training_seeds)
         if world not in labels:
             raise unknown_name("world with tile labels", world, labels)
+    named = {**asdict(settings), **(model_settings or {})}
+    folder = ReportFolder.start(out, describe_run(checkpoint, name, named, episodes, labels)) if out else None
     results = {}
     for world, recorded in episodes.items():
-        results[world] = evaluate_world(make(recorded[0].world), recorded, labels[world], settings, progress)
+        bench = _Bench(make, recorded, labels[world], settings, perceptual)
+        results[world] = evaluate_world(bench, folder, progress)
         if on_world is not None:
             on_world(results[world])
-    return EvaluationReport(checkpoint, {**asdict(settings), **(model_settings or {})}, results)
+    report = EvaluationReport(checkpoint, named, results)
+    if folder is not None:
+        folder.finish(report)
+    return report
 
 
 def check_held_out(world: str, episodes: Sequence[Episode], allow_training_seeds: bool) -> None:
@@ -122,46 +131,92 @@ def check_held_out(world: str, episodes: Sequence[Episode], allow_training_seeds
             raise InvalidInputError(f"{world}: held-out episodes differ in number of subjects or in size.")
 
 
-def evaluate_world(
-    world: BatchRollout,
-    episodes: Sequence[Episode],
-    labels: TileLabels,
-    settings: EvaluationSettings,
-    progress: Progress | None = None,
-) -> WorldResult:
+@dataclass(frozen=True)
+class _Bench:
+    """One world with all that it is measured with; what takes long to make is made when it is needed."""
+
+    make: Make
+    episodes: Sequence[Episode]
+    known: TileLabels
+    settings: EvaluationSettings
+    perceptual: Perceptual | None
+
+    @property
+    def spec(self) -> WorldSpec:
+        return self.episodes[0].world
+
+    @property
+    def plan(self) -> RolloutPlan:
+        return self.settings.plan(self.spec.name)
+
+    @cached_property
+    def world(self) -> BatchRollout:
+        return self.make(self.spec)
+
+    @cached_property
+    def detector(self) -> Detector:
+        redrawn = self.known.redrawn
+        return Detector(join_labels(self.known, build_labels(self.episodes, redrawn=True)) if redrawn else self.known)
+
+    def starts(self, per_episode: int) -> list[Start]:
+        return step_starts(self.episodes, per_episode, self.settings.context)
+
+
+def evaluate_world(bench: _Bench, folder: ReportFolder | None, progress: Progress | None = None) -> WorldResult:
     """Measure one world: the detector on real frames, single steps with probes, then rollouts."""
-    spec = episodes[0].world
-    if labels.redrawn:
-        labels = join_labels(labels, build_labels(episodes, redrawn=True))
-    detector = Detector(labels)
-    starts = rollout_starts(episodes, settings.rollouts, settings.context)
-    singles = step_starts(episodes, settings.steps_per_episode, settings.context)
-    probed = step_starts(episodes, settings.probes_per_episode, settings.context)
-    ticker = _Ticker(spec.name, len(starts) * settings.horizon + len(singles) + 3 * len(probed), progress)
-    ratios = {"detector": Ratio.of(*detector_accuracy(detector, episodes))}
+    settings, name = bench.settings, bench.spec.name
+    starts = rollout_starts(bench.episodes, settings.rollouts, settings.context)
+    singles, probed = bench.starts(settings.steps_per_episode), bench.starts(settings.probes_per_episode)
+    ticker = _Ticker(name, len(starts) * settings.horizon + len(singles) + 3 * len(probed), progress)
+    if folder is not None and folder.steps_path(name).exists():
+        steps = folder.steps(name)
+        ticker(len(singles) + 3 * len(probed))
+    else:
+        steps = _measure_steps(bench, singles, probed, ticker)
+        if folder is not None:
+            steps.save(folder.steps_path(name))
+    parts = []
+    for k, chunk in enumerate(_chunks(starts, settings.batch)):
+        path = folder.rollouts_path(name, k) if folder is not None else None
+        parts.append(_rollouts(bench, chunk, k * settings.batch, path, ticker))
+    return world_result(steps, RolloutRecord.joined(parts), bench.plan.deterministic)
+
+
+def _measure_steps(bench: _Bench, singles: Sequence[Start], probed: Sequence[Start], ticker: _Ticker) -> StepRecord:
+    episodes, detector = bench.episodes, bench.detector
     tallies = Tallies(len(episodes))
-    plan = settings.plan(spec.name)
-    for chunk in _chunks(singles, settings.batch):
-        score_steps(world, episodes, chunk, detector, plan, tallies)
+    for chunk in _chunks(singles, bench.settings.batch):
+        score_steps(bench.world, episodes, chunk, detector, bench.plan, tallies)
         ticker(len(chunk))
-    for chunk in _chunks(probed, settings.batch):
-        probe_steps(world, episodes, chunk, detector, plan, tallies)
+    for chunk in _chunks(probed, bench.settings.batch):
+        probe_steps(bench.world, episodes, chunk, detector, bench.plan, tallies)
         ticker(3 * len(chunk))
-    parts = [score_rollouts(world, episodes, c, detector, plan, ticker) for c in _chunks(starts, settings.batch)]
-    curves = Curves.joined(parts)
-    ratios |= tallies.ratios() | _rollout_ratios(curves, plan)
-    seeds = [e.seed for e in episodes]
-    return WorldResult(
-        spec.name,
-        spec.subjects,
-        len(starts),
-        settings.horizon,
-        (min(seeds), max(seeds)),
-        ratios,
-        sp_ratios(curves),
-        {name: _plain(curves.curve(name)) for name in ("sp", "dr", "ma", "alive", "alive_real")},
-        _notes(ratios, len(starts), labels),
+    ratios = {"detector": Ratio.of(*detector_accuracy(detector, episodes)), **tallies.ratios()}
+    return StepRecord(bench.spec, np.array([e.seed for e in episodes]), ratios, _notes(detector.labels))
+
+
+def _notes(labels: TileLabels) -> tuple[str, ...]:
+    alike = (", ".join(map(str, members)) for _, members in labels.groups())
+    return tuple(
+        f"the world draws subjects {who} alike; in its frames they are told apart by the model's states."
+        for who in alike
     )
+
+
+def _rollouts(bench: _Bench, chunk: Sequence[Start], first: int, path: Path | None, ticker: _Ticker) -> RolloutRecord:
+    """Return the rollouts of ``chunk``, from ``path`` where they are there."""
+    if path is not None and path.exists():
+        record = RolloutRecord.load(path)
+        ticker(len(chunk) * bench.settings.horizon)
+        return record
+    record = score_rollouts(
+        *(bench.world, bench.episodes, chunk, bench.detector, bench.plan, ticker),
+        first=first,
+        perceptual=bench.perceptual,
+    )
+    if path is not None:
+        record.save(path)
+    return record
 
 
 def rollout_starts(episodes: Sequence[Episode], rollouts: int, context: int) -> list[Start]:
@@ -199,35 +254,3 @@ class _Ticker:
 
 def _chunks(starts: Sequence[Start], size: int) -> Iterable[Sequence[Start]]:
     return (starts[i : i + size] for i in range(0, len(starts), size))
-
-
-def _rollout_ratios(curves: Curves, plan: RolloutPlan) -> dict[str, Ratio]:
-    names = ("ma", "dr", "duplicates", "alive", "alive_real", "state", "nan_frames", "psnr", "ssim")
-    ratios = {name: curves.ratio(name) for name in names if name in curves.right}
-    ratios["sp_mean"] = curves.ratio("sp")
-    if plan.deterministic:
-        steps = sync_horizon(curves)
-        median = float(np.median(steps))
-        ratios["sync_horizon"] = Ratio.of([median], [1])
-    return ratios
-
-
-def _plain(curve: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
-    return [None if np.isnan(x) else float(x) for x in curve]
-
-
-def _notes(ratios: Mapping[str, Ratio], rollouts: int, labels: TileLabels) -> tuple[str, ...]:
-    notes = []
-    for _, members in labels.groups():
-        who = ", ".join(map(str, members))
-        notes.append(f"the world draws subjects {who} alike; in its frames they are told apart by the model's states.")
-    accuracy, nan = ratios["detector"].value, ratios["nan_frames"].value
-    if accuracy is not None and accuracy < ACCURATE:
-        notes.append(
-            f"the detector finds {accuracy:.4f} of the subjects in real frames, which limits what pixels can show."
-        )
-    if nan:
-        notes.append(f"{nan:.4f} of the generated frames were not finite; everybody in them counts as lost.")
-    if rollouts < 2:
-        notes.append("one rollout only: no intervals.")
-    return tuple(notes)

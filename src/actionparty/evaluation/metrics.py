@@ -101,14 +101,22 @@ class Glimpse:
     """(B, h, w) subject in each cell, -1 for none"""
     cells: Cells
     """(B, h * w, 192)"""
-    alive: Bools
+    due: Bools
     """(B, N) due to be seen"""
+    states: SubjectStates
+    """(B, N, ...) where the subjects are believed to be"""
+
+    @property
+    def place(self) -> tuple[Ints, Ints]:
+        """Cell (B, N, 2) and facing (B, N) of each subject: as seen, else as believed."""
+        cell = np.where((self.seen.count == 1)[..., None], self.seen.cell, self.states.cells)
+        return cell, np.where(self.seen.facing >= 0, self.seen.facing, self.states.facing)
 
 
-def glimpse(reading: Reading, owners: Ints, cells: Cells, due: Bools, lost: Bools) -> Glimpse:
+def glimpse(reading: Reading, owners: Ints, cells: Cells, due: Bools, lost: Bools, states: SubjectStates) -> Glimpse:
     """Collect what a frame shows; rows that are ``lost`` (B,), because they were not finite, show nobody."""
     owners = np.where(lost[:, None, None], -1, owners)
-    return Glimpse(reading.detect(owners, due.shape[1]), owners, cells, due)
+    return Glimpse(reading.detect(owners, due.shape[1]), owners, cells, due, states)
 
 
 def target_passable(detector: Detector, before: Glimpse, target: Ints) -> Ints:
@@ -122,27 +130,39 @@ def target_passable(detector: Detector, before: Glimpse, target: Ints) -> Ints:
     return np.where(index < 0, SOLID, known)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What became of the action of each subject in one step, (B, N) each."""
+
+    obeyed: Bools
+    counted: Bools
+    collision: Bools
+    """A step action whose target is solid, or holds or receives another subject"""
+
+
 def actions_obeyed(
     detector: Detector, before: Glimpse, after: Glimpse, moves: Ints, truth: tuple[SubjectStates, SubjectStates] | None
-) -> tuple[Bools, Bools]:
-    """Return (B, N) whether each subject did what its action must do, and whether that counts at all.
+) -> Verdict:
+    """Judge whether each subject did what its action must do, and whether that counts at all.
 
     Counted are subjects due in both frames; one not detected exactly once in both is wrong. The detected change must be
     the one the action aims at, or none where a wall, the border or another subject is (or comes) in the way; or, where
     the subject stands exactly where the simulator's stood (``truth``, before and after), the simulator's own change:
     games also freeze, push and carry their subjects.
     """
-    counted = before.alive & after.alive
+    counted = before.due & after.due
     single = (before.seen.count == 1) & (after.seen.count == 1) & (before.seen.facing >= 0)
-    was, now = (before.seen.cell, before.seen.facing), (after.seen.cell, after.seen.facing)
+    was, now = before.place, (after.seen.cell, after.seen.facing)
     target, _ = intended(*was, moves)
     me = np.arange(moves.shape[1])
     rivals = [at_cells(g.owners, target, -1) for g in (before, after)]
     contested = np.logical_or(*((r >= 0) & (r != me) for r in rivals))
-    right = obeyed(was, now, moves, target_passable(detector, before, target), contested)
+    passable = target_passable(detector, before, target)
+    right = obeyed(was, now, moves, passable, contested)
     if truth is not None:
         right |= before.seen.matches(truth[0]) & after.seen.matches(truth[1]) & truth[0].alive & truth[1].alive
-    return np.asarray(right & single & counted), counted
+    collision = moves[..., :2].any(-1) & ((passable == SOLID) | contested)
+    return Verdict(np.asarray(right & single & counted), counted, np.asarray(collision))
 
 
 def finite_frames(frames: NDArray[np.generic]) -> tuple[NDArray[np.uint8], Bools]:

@@ -16,14 +16,13 @@ from actionparty.evaluation.metrics import (
     cells_right,
     effect_actions,
     effect_cells,
-    finite_frames,
     moving,
     safe_states,
     states_right,
 )
 from actionparty.evaluation.moves import OPEN, move_table
 from actionparty.evaluation.probes import change_one, exchanged, isolated, swap_pairs
-from actionparty.evaluation.rollouts import BatchRollout, RolloutPlan, Start
+from actionparty.evaluation.rollouts import BatchRollout, RolloutPlan, RolloutStep, Start, pictures
 from actionparty.evaluation.tiles import Cells, same, to_cells
 from actionparty.types import Episode, Floats, Ints, SubjectStates
 
@@ -75,8 +74,9 @@ def score_steps(
     """Predict one step from each start (one batch) and add what was right to ``tallies``."""
     contexts = Contexts.of(episodes, starts)
     predict = _predictor(world, episodes, starts, plan)
-    frames, states = predict(contexts.actions)
-    _score_frames(contexts, episodes, frames, states, detector, tallies)
+    answer = predict(contexts.actions)
+    states = answer.states
+    _score_frames(contexts, episodes, answer, detector, tallies)
     which = np.array([s.episode for s in starts])
     due = contexts.after.alive
     right = states_right(states, contexts.after)
@@ -85,7 +85,7 @@ def score_steps(
     tallies.add("sa1_moving", which, right & moved, moved)
 
 
-_Predict = Callable[[Ints], tuple[NDArray[np.generic], SubjectStates]]
+_Predict = Callable[[Ints], RolloutStep]
 
 
 def _predictor(
@@ -95,10 +95,9 @@ def _predictor(
     scenes = [episodes[s.episode].scene(s.row, plan.context, plan.memory) for s in starts]
     seeds = [plan.noise_seed(s) for s in starts]
 
-    def predict(actions: Ints) -> tuple[NDArray[np.generic], SubjectStates]:
+    def predict(actions: Ints) -> RolloutStep:
         world.reset(scenes, seeds)
-        answer = world.step(actions)
-        return answer.frames, answer.states
+        return world.step(actions)
 
     return predict
 
@@ -106,23 +105,22 @@ def _predictor(
 def _score_frames(
     contexts: Contexts,
     episodes: Sequence[Episode],
-    frames: NDArray[np.generic],
-    states: SubjectStates,
+    answer: RolloutStep,
     detector: Detector,
     tallies: Tallies,
 ) -> None:
     world = episodes[0].world
     which = np.array([s.episode for s in contexts.starts])
-    pictures, lost = finite_frames(frames)
+    frames, lost = pictures(answer)
     tallies.add("nan_frames_one_step", which, lost, np.ones(len(lost)))
     wearers = np.stack([detector.labels.wearers(episodes[i]) for i in which])
-    reading = detector.read(pictures)
-    seen = reading.detect(reading.owners(wearers, detector.labels, safe_states(states)), world.subjects)
+    reading = detector.read(frames)
+    seen = reading.detect(reading.owners(wearers, detector.labels, safe_states(answer.states)), world.subjects)
     right = seen.matches(contexts.after) & ~lost[:, None]
     moved = moving(contexts.before, contexts.after)
     tallies.add("ma1", which, right & contexts.after.alive, contexts.after.alive)
     tallies.add("ma1_moving", which, right & moved, moved)
-    tiles = cells_right(detector.vocabulary, to_cells(pictures), contexts.cells_after) & ~lost[:, None]
+    tiles = cells_right(detector.vocabulary, to_cells(frames), contexts.cells_after) & ~lost[:, None]
     changed = ~same(contexts.cells_before, contexts.cells_after)
     tallies.add("tile", which, tiles, np.ones_like(tiles))
     tallies.add("changed_tile", which, tiles & changed, changed)
@@ -148,14 +146,14 @@ def probe_steps(
     spec = episodes[0].world
     which = np.array([s.episode for s in starts])
     rng = np.random.default_rng([plan.seed, *(plan.noise_seed(s) for s in starts)])
-    base = predict(contexts.actions)[1]
+    base = predict(contexts.actions).states
     one = change_one(contexts.actions, contexts.before.alive, len(spec.actions), rng)
-    tallies.add("isolation", which, *isolated(one, contexts.before, base, predict(one.actions)[1]))
+    tallies.add("isolation", which, *isolated(one, contexts.before, base, predict(one.actions).states))
     moves = move_table(spec.actions)
     passable = _passable(detector, contexts.cells_before).reshape(-1, *spec.grid)
     pair = swap_pairs(contexts.before, contexts.after, contexts.actions, moves, passable == OPEN, rng)
     if pair.valid.any():
-        right = exchanged(pair, contexts.before, moves, predict(pair.actions)[1])
+        right = exchanged(pair, contexts.before, moves, predict(pair.actions).states)
         tallies.add("swap", which, right, pair.valid)
 
 

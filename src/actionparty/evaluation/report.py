@@ -14,7 +14,7 @@ from actionparty.evaluation.detector import ACCURATE
 
 PAPER = {"ma": 0.779, "sp_mean": 0.903}
 """The ActionParty paper's movement accuracy and subject preservation: 46 worlds, at most 7 subjects, 230 rollouts."""
-LOWER_IS_BETTER = frozenset({"duplicates", "nan_frames"})
+LOWER_IS_BETTER = frozenset({"duplicates", "nan_frames", "nan_frames_one_step", "lpips", "fvd"})
 COLUMNS = {
     "ma1": "MA@1",
     "ma1_moving": "MA@1 moving",
@@ -31,10 +31,14 @@ COLUMNS = {
     "sync_horizon": "sync steps",
     "psnr": "PSNR dB",
     "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "fvd": "FVD",
     "alive": "alive",
     "detector": "detector",
 }
 """Scalar metrics in the order of tables, with their headings."""
+OWN_WEIGHTS = {"lpips": "--lpips", "fvd": "--fvd"}
+"""Metrics that need a network of the user's, with the option that names its file."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class WorldResult:
     curves: Mapping[str, list[float | None]] = field(default_factory=dict)
     """Share at each step, by metric; for plots, not in the JSON contract."""
     notes: tuple[str, ...] = ()
+    breakdown: Mapping[str, Mapping[str, Ratio]] = field(default_factory=dict)
+    """Movement accuracy by ``action`` (its name) and by ``collision`` (``with``, ``without``)"""
 
     def to_json(self, seed: int) -> dict[str, Any]:
         """Return the object of the contract; what was not measured is absent. ``seed`` is for the intervals."""
@@ -63,7 +69,13 @@ class WorldResult:
         out |= {"seeds": list(self.seeds), **values, **({"sp": sp} if sp else {})}
         if (accuracy := values.get("detector")) is not None:
             out["detector_flagged"] = accuracy < ACCURATE
+        if self.breakdown:
+            out["breakdown"] = {kind: _shares(parts) for kind, parts in self.breakdown.items()}
         return out | {"ci95": {k: list(v) for k, v in drawn.items() if v is not None}, "notes": list(self.notes)}
+
+
+def _shares(parts: Mapping[str, Ratio]) -> dict[str, dict[str, float | int | None]]:
+    return {name: {"ma": ratio.value, "n": int(ratio.total.sum())} for name, ratio in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,12 @@ class EvaluationReport:
             "mean": _mean(worlds),
             "worst": _worst(worlds),
         }
+
+    def left_out(self) -> str:
+        """Return a line on the metrics that need weights which were not given; empty where all were measured."""
+        missing = [n for n in OWN_WEIGHTS if not any(n in result.ratios for result in self.worlds.values())]
+        named = ", ".join(f"{COLUMNS[n]} ({OWN_WEIGHTS[n]})" for n in missing)
+        return f"Left out, for want of weights (never downloaded): {named}." if named else ""
 
     def dumps(self) -> str:
         """Return the JSON text; a value that is not finite would be a bug and raises ``ValueError``."""
@@ -114,6 +132,7 @@ class EvaluationReport:
         notes = [f"{name}: {note}" for name, result in self.worlds.items() for note in result.notes]
         lines += ["", f"Settings: {json.dumps(dict(self.settings))}. Checkpoint {self.checkpoint[:12]}.", *notes]
         lines.append(f"The paper (not the same episodes): MA {PAPER['ma']}, SP {PAPER['sp_mean']}.")
+        lines += [left_out] if (left_out := self.left_out()) else []
         if any(" (!)" in row[0] for row in body):
             lines.append(f"(!) the detector itself is below {ACCURATE} on the real frames of this world.")
         return "\n".join(lines) + "\n"
@@ -122,7 +141,7 @@ class EvaluationReport:
 def _number(key: str, row: Mapping[str, Any], interval: list[float] | None) -> str:
     if key not in row:
         return ""
-    digits = 1 if key in ("psnr", "sync_horizon") else 3
+    digits = 1 if key in ("psnr", "sync_horizon", "fvd") else 3
     half = "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
     return f"{row[key]:.{digits}f}{half}"
 

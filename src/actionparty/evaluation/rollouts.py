@@ -1,33 +1,29 @@
-"""Score long rollouts of a generated world, step by step; one frame per rollout is held at a time."""
+"""Run long rollouts of a generated world beside its recordings, and record what happened.
+
+One frame per rollout is held at a time. What it means is said elsewhere (``summary``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.evaluation.bootstrap import Ratio
 from actionparty.evaluation.detector import Detector, FrameReader
-from actionparty.evaluation.metrics import (
-    Glimpse,
-    actions_obeyed,
-    cells_right,
-    finite_frames,
-    glimpse,
-    safe_states,
-)
+from actionparty.evaluation.metrics import Glimpse, actions_obeyed, cells_right, finite_frames, glimpse, safe_states
 from actionparty.evaluation.moves import move_table
+from actionparty.evaluation.perceptual import CLIP
+from actionparty.evaluation.records import RolloutRecord, Shot
+from actionparty.evaluation.shots import ShotKeeper
 from actionparty.evaluation.similarity import psnr, ssim
-from actionparty.evaluation.tiles import to_cells
-from actionparty.types import Bools, Episode, Floats, Ints, Scene, SubjectStates
+from actionparty.evaluation.tiles import Cells, to_cells
+from actionparty.types import Bools, Episode, Floats, Frame, Ints, Scene, SubjectStates, WorldSpec
 
-SP_STEPS = (10, 50, 100, 500, 1000)
-"""Steps at which subject preservation is given..."""
-SP_WINDOW = 10
-"""...each as the mean of this many steps, the given one last."""
+Frames = NDArray[np.uint8]
+"""(B, H, W, 3)"""
 
 
 class RolloutStep(Protocol):
@@ -50,6 +46,15 @@ class RolloutStep(Protocol):
         """(B,)"""
 
 
+def pictures(answer: RolloutStep) -> tuple[Frames, Bools]:
+    """Return the frames of a step and which of them (B,) are lost: not finite, or not ``finite`` by what it says.
+
+    A rollout that feeds uint8 frames back has nothing but ``finite`` to tell that its network answered NaN.
+    """
+    frames, lost = finite_frames(answer.frames)
+    return frames, lost | ~np.asarray(getattr(answer, "finite", np.ones(len(frames))), bool)
+
+
 class BatchRollout(Protocol):
     """B rollouts of one generated world, stepped together."""
 
@@ -66,38 +71,6 @@ class Start:
 
     episode: int
     row: int
-
-
-@dataclass
-class Curves:
-    """Sums per step and rollout, (T, R), of what was right and what was counted, by metric."""
-
-    right: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
-    total: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
-
-    def add(self, name: str, right: NDArray[np.generic], total: NDArray[np.generic]) -> None:
-        """Append a step: ``right`` and ``total`` (R,) or (R, N), which are summed over subjects."""
-        for sums, values in ((self.right, right), (self.total, total)):
-            sums.setdefault(name, []).append(np.asarray(values, np.float64).reshape(len(values), -1).sum(1))
-
-    def ratio(self, name: str, start: int = 0, stop: int | None = None) -> Ratio:
-        """Return the share over steps ``start`` to ``stop``, with sums per rollout."""
-        right, total = (np.stack(sums[name][start:stop]).sum(0) for sums in (self.right, self.total))
-        return Ratio(right, total)
-
-    def curve(self, name: str) -> NDArray[np.float64]:
-        """Return (T,) the share at each step over all rollouts, NaN where nothing was counted."""
-        right, total = (np.stack(sums[name]).sum(1) for sums in (self.right, self.total))
-        return np.asarray(np.divide(right, total, out=np.full(len(right), np.nan), where=total > 0))
-
-    @staticmethod
-    def joined(parts: Sequence[Curves]) -> Curves:
-        """Return the curves of the rollouts of all parts (equally long) side by side."""
-        out = Curves()
-        for name in parts[0].right:
-            out.right[name] = [np.concatenate(step) for step in zip(*(p.right[name] for p in parts), strict=True)]
-            out.total[name] = [np.concatenate(step) for step in zip(*(p.total[name] for p in parts), strict=True)]
-        return out
 
 
 @dataclass(frozen=True)
@@ -123,6 +96,16 @@ def row_of(episode: Episode, start: Start, step: int) -> int:
     return 1 + (start.row + step - 1) % (len(episode) - 1)
 
 
+@dataclass(frozen=True)
+class Perceptual:
+    """What judges generated frames beside the simulator's with networks of the user's; each may be missing."""
+
+    lpips: Callable[[Frames, Frames], NDArray[np.float64]] | None = None
+    """Distance (B,) of pictures (B, H, W, 3)"""
+    fvd: Callable[[Frames], Floats] | None = None
+    """Features (B, D) of clips (B, CLIP, H, W, 3)"""
+
+
 def score_rollouts(
     world: BatchRollout,
     episodes: Sequence[Episode],
@@ -130,51 +113,86 @@ def score_rollouts(
     detector: Detector,
     plan: RolloutPlan,
     tick: Callable[[int], None],
-) -> Curves:
-    """Roll out from every start together and return what was right and counted at each step, by metric.
+    *,
+    first: int = 0,
+    perceptual: Perceptual | None = None,
+) -> RolloutRecord:
+    """Roll out from every start together and return what happened.
 
-    ``tick`` is told the number of frames done. Metrics against the simulator end where the recording does.
+    ``tick`` is told the number of frames done; ``first`` is how many rollouts of this world came before. What needs
+    the simulator ends where the recording does.
     """
-    recorded = [episodes[s.episode] for s in starts]
-    moves = move_table(recorded[0].world.actions)
-    wearers = np.stack([detector.labels.wearers(e) for e in recorded])
-    scenes = [e.scene(s.row, plan.context, plan.memory) for e, s in zip(recorded, starts, strict=True)]
+    run = _Run(episodes, starts, detector, plan)
+    scenes = [e.scene(s.row, plan.context, plan.memory) for e, s in zip(run.recorded, starts, strict=True)]
     world.reset(scenes, [plan.noise_seed(s) for s in starts])
-    reader = FrameReader(detector)
-    first = reader.read(np.stack([scene.frames[-1] for scene in scenes]))
+    frames = np.stack([scene.frames[-1] for scene in scenes])
     real = SubjectStates.stack([scene.states[-1] for scene in scenes])
-    due = real.alive if detector.labels.mortal else np.ones_like(real.alive)
-    before = glimpse(
-        first, first.owners(wearers, detector.labels, real), reader.cells, due, np.zeros(len(starts), bool)
-    )
-    curves = Curves()
-    in_step = np.ones(len(starts), bool)
+    before = run.look(frames, real, np.zeros(len(starts), bool))
+    shots, likeness = ShotKeeper(first, run.true_frame), _Likeness(plan, detector, perceptual)
+    shots.see(0, frames)
+    track = _Track()
     for step in range(1, plan.horizon + 1):
-        rows = [row_of(e, s, step) for e, s in zip(recorded, starts, strict=True)]
-        actions = np.stack([e.actions[r] for e, r in zip(recorded, rows, strict=True)])
+        actions = run.actions(step)
         answer = world.step(actions)
-        frames, lost = finite_frames(answer.frames)
-        reading = reader.read(frames)
-        states = safe_states(answer.states)
-        due = states.alive if detector.labels.mortal else np.ones_like(states.alive)
-        after = glimpse(reading, reading.owners(wearers, detector.labels, states), reader.cells, due, lost)
-        known = np.array([s.row + step < len(e) for e, s in zip(recorded, starts, strict=True)])
-        now = SubjectStates.stack([e.states[r] for e, r in zip(recorded, rows, strict=True)])
-        _score_subjects(curves, detector, (before, after), moves[actions], (_only(real, known), _only(now, known)))
-        curves.add("nan_frames", lost, np.ones(len(lost)))
-        curves.add("alive", states.alive, np.ones_like(states.alive))
-        curves.add("alive_real", now.alive & known[:, None], np.repeat(known[:, None], now.alive.shape[1], 1))
-        curves.add("state", _at_place(states, now) & known[:, None], now.alive & known[:, None])
-        if plan.deterministic or step % plan.similarity_every == 0:
-            truth = np.stack([e.frames(r, r + 1)[0] for e, r in zip(recorded, rows, strict=True)])
-            in_step &= cells_right(detector.vocabulary, after.cells, to_cells(truth)).all(1) | ~known
-            if step % plan.similarity_every == 0:
-                curves.add("psnr", np.where(known, psnr(frames, truth), 0), known)
-                curves.add("ssim", np.where(known, ssim(frames, truth), 0), known)
-        curves.add("in_step", in_step & known, known)
+        frames, lost = pictures(answer)
+        after = run.look(frames, safe_states(answer.states), lost)
+        known, now = run.known(step), run.real(step)
+        verdict = actions_obeyed(detector, before, after, run.moves[actions], (_only(real, known), _only(now, known)))
+        seen = {"count": after.seen.count, "cell": after.seen.cell, "facing": after.seen.facing}
+        track.add(action=actions, due=after.due, known=known, lost=lost, **seen, **vars(verdict))
+        track.add_states(state=after.states, real=_only(now, known))
+        track.add(in_step=likeness.see(step, frames, after.cells, run.true_frames, known))
+        gone = after.due & (after.seen.count == 0)
+        shots.see(step, frames, lost=_any(gone), disobeyed=_any(verdict.counted & ~verdict.obeyed))
         before, real = after, now
         tick(len(starts))
-    return curves
+    seeds, rows = np.array([e.seed for e in run.recorded]), np.array([s.row for s in starts])
+    return track.record(run.recorded[0].world, seeds, rows, likeness, shots.shots)
+
+
+def _any(subjects: Bools) -> Bools:
+    """(B, N) -> (B,)"""
+    return np.asarray(subjects.any(1))
+
+
+class _Run:
+    """The recordings beside a batch of rollouts, and how its frames are read."""
+
+    def __init__(
+        self, episodes: Sequence[Episode], starts: Sequence[Start], detector: Detector, plan: RolloutPlan
+    ) -> None:
+        self.recorded = [episodes[s.episode] for s in starts]
+        self.moves = move_table(self.recorded[0].world.actions)
+        self._starts = starts
+        self._labels = detector.labels
+        self._wearers = np.stack([detector.labels.wearers(e) for e in self.recorded])
+        self._reader = FrameReader(detector)
+
+    def look(self, frames: Frames, states: SubjectStates, lost: Bools) -> Glimpse:
+        """Read frames (B, H, W, 3) in which the subjects are believed to be as ``states`` say."""
+        reading = self._reader.read(frames)
+        due = states.alive if self._labels.mortal else np.ones_like(states.alive)
+        owners = reading.owners(self._wearers, self._labels, states)
+        return glimpse(reading, owners, self._reader.cells, due, lost, states)
+
+    def _rows(self, step: int) -> list[tuple[Episode, int]]:
+        return [(e, row_of(e, s, step)) for e, s in zip(self.recorded, self._starts, strict=True)]
+
+    def actions(self, step: int) -> Ints:
+        return np.stack([e.actions[r] for e, r in self._rows(step)])
+
+    def real(self, step: int) -> SubjectStates:
+        return SubjectStates.stack([e.states[r] for e, r in self._rows(step)])
+
+    def known(self, step: int) -> Bools:
+        return np.array([s.row + step < len(e) for e, s in zip(self.recorded, self._starts, strict=True)])
+
+    def true_frames(self, step: int) -> Frames:
+        return np.stack([e.frames(r, r + 1)[0] for e, r in self._rows(step)])
+
+    def true_frame(self, rollout: int, step: int) -> Frame | None:
+        episode, row = self.recorded[rollout], self._starts[rollout].row + step
+        return episode.frames(row, row + 1)[0] if row < len(episode) else None
 
 
 def _only(states: SubjectStates, known: Bools) -> SubjectStates:
@@ -182,32 +200,65 @@ def _only(states: SubjectStates, known: Bools) -> SubjectStates:
     return SubjectStates(states.position, states.facing, states.alive & known[:, None])
 
 
-def _at_place(predicted: SubjectStates, real: SubjectStates) -> Bools:
-    placed = (predicted.cells == real.cells).all(-1) & (predicted.facing == real.facing)
-    return np.asarray(placed & predicted.alive & real.alive)
+class _Likeness:
+    """Compares the frames of a batch with the simulator's: cell by cell, by PSNR and SSIM, and by what users bring."""
+
+    def __init__(self, plan: RolloutPlan, detector: Detector, perceptual: Perceptual | None) -> None:
+        self._plan, self._vocabulary = plan, detector.vocabulary
+        self._judge = perceptual or Perceptual()
+        self._in_step: Bools | None = None
+        self._clip: list[tuple[Frames, Frames]] = []
+        self.similarity: dict[str, list[NDArray[np.float64]]] = {}
+        self.features: dict[str, list[Floats]] = {}
+
+    def see(self, step: int, frames: Frames, cells: Cells, true_frames: Callable[[int], Frames], known: Bools) -> Bools:
+        """Compare the frames of ``step``; return (B,) where none differed so far."""
+        if self._in_step is None:
+            self._in_step = np.ones(len(frames), bool)
+        measured = step % self._plan.similarity_every == 0
+        truth = true_frames(step) if measured or self._plan.deterministic or self._judge.fvd else frames
+        if measured or self._plan.deterministic:
+            self._in_step &= cells_right(self._vocabulary, cells, to_cells(truth)).all(1) | ~known
+        measures = {"psnr": psnr, "ssim": ssim, **({"lpips": self._judge.lpips} if self._judge.lpips else {})}
+        for name, measure in measures.items():
+            value = np.where(known, measure(frames, truth), np.nan) if measured else np.full(len(frames), np.nan)
+            self.similarity.setdefault(name, []).append(value)
+        if self._judge.fvd:
+            self._see_clip(self._judge.fvd, (frames, truth), known)
+        return np.asarray(self._in_step & known)
+
+    def _see_clip(self, features: Callable[[Frames], Floats], pair: tuple[Frames, Frames], known: Bools) -> None:
+        self._clip.append(pair)
+        if len(self._clip) == CLIP:
+            for k, name in enumerate(("generated", "real")):
+                found = features(np.stack([both[k] for both in self._clip], 1))
+                self.features.setdefault(name, []).append(np.where(known[:, None], found, np.float32(np.nan)))
+            self._clip = []
 
 
-def _score_subjects(
-    curves: Curves,
-    detector: Detector,
-    pair: tuple[Glimpse, Glimpse],
-    moves: Ints,
-    truth: tuple[SubjectStates, SubjectStates],
-) -> None:
-    count, due = pair[1].seen.count, pair[1].alive
-    curves.add("sp", (count == 1) & due, due)
-    curves.add("dr", (count >= 1) & due, due)
-    curves.add("duplicates", (count > 1) & due, due)
-    right, counted = actions_obeyed(detector, *pair, moves, truth)
-    curves.add("ma", right, counted)
+class _Track:
+    """Collects a record step by step."""
 
+    def __init__(self) -> None:
+        self._steps: dict[str, list[NDArray[Any]]] = {}
+        self._states: dict[str, list[SubjectStates]] = {}
 
-def sync_horizon(curves: Curves) -> NDArray[np.float64]:
-    """Return (R,) the number of steps before the first frame that differs from the simulator's."""
-    return np.asarray(np.stack(curves.right["in_step"]).sum(0))
+    def add(self, **values: NDArray[Any]) -> None:
+        for name, value in values.items():
+            self._steps.setdefault(name, []).append(value)
 
+    def add_states(self, **states: SubjectStates) -> None:
+        for name, value in states.items():
+            self._states.setdefault(name, []).append(value)
 
-def sp_ratios(curves: Curves) -> dict[int, Ratio]:
-    """Return subject preservation at each of ``SP_STEPS`` that was reached."""
-    reached = [t for t in SP_STEPS if t <= len(curves.right["sp"])]
-    return {t: curves.ratio("sp", t - SP_WINDOW, t) for t in reached}
+    def record(
+        self, world: WorldSpec, seeds: Ints, rows: Ints, likeness: _Likeness, shots: tuple[Shot, ...]
+    ) -> RolloutRecord:
+        """Return everything with rollouts first and steps second."""
+        values: dict[str, Any] = {name: np.stack(steps, 1) for name, steps in self._steps.items()}
+        for name, states in self._states.items():
+            parts = (np.stack([getattr(s, part.name) for s in states], 1) for part in fields(SubjectStates))
+            values[name] = SubjectStates(*parts)
+        for name in ("similarity", "features"):
+            values[name] = {key: np.stack(steps, 1) for key, steps in getattr(likeness, name).items()}
+        return RolloutRecord(world, seeds, rows, **values, shots=shots)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from actionparty.interfaces import (
+    commands_compare,
     commands_data,
     commands_demo,
     commands_evaluate,
@@ -32,6 +33,7 @@ app.command()(commands_data.verify)
 app.command()(commands_train.train)
 app.command()(commands_rollout.rollout)
 app.command()(commands_evaluate.evaluate)
+app.command()(commands_compare.compare)
 app.command()(commands_export.export)
 app.command()(commands_demo.demo)
 

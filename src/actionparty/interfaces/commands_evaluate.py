@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.labels import TileLabels
     from actionparty.evaluation.report import EvaluationReport
+    from actionparty.evaluation.rollouts import Perceptual
     from actionparty.rollout.rollout import BatchRollout
 
 HELD_OUT = Path("datasets/held-out")
@@ -42,8 +44,15 @@ def evaluate(
     update_steps: Annotated[int, typer.Option(help="Steps of the flow over states.")] = _DEFAULTS.update_steps,
     render_steps: Annotated[int, typer.Option(help="Steps of the flow over pixels.")] = _DEFAULTS.render_steps,
     snap: Annotated[bool, typer.Option("--snap", help="Replace every drawn tile by the nearest known one.")] = False,
+    lpips: Annotated[
+        Path | None, typer.Option(help="Your own LPIPS network, a TorchScript file.", show_default=False)
+    ] = None,
+    fvd: Annotated[
+        Path | None, typer.Option(help="Your own I3D network for FVD, a TorchScript file.", show_default=False)
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="New folder for report.json and report.md.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder for the report (HTML, JSON, Markdown) and its records.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -54,20 +63,26 @@ def evaluate(
     For others they are recorded into datasets/held-out and kept, unless --data
     names a dataset of your own.
 
+    With --out every finished part is kept: after an interruption give the same
+    command again. Two such folders are compared by: actionparty compare A B
+
     Examples:
       actionparty evaluate runs/party
       actionparty evaluate runs/party --world coins --horizon 1000 --out outputs/report
       actionparty evaluate runs/party --data datasets/test --json
+      actionparty evaluate runs/party --lpips lpips.pt --fvd i3d.pt
     """
     from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.evaluate import evaluate as measure
+    from actionparty.evaluation.folder import check_usable
     from actionparty.rollout.rollout import BatchRollout
     from actionparty.training.checkpoint import load_network
 
     if out is not None:
-        console.check_new(out)
+        check_usable(out)
     folder = find_checkpoint(checkpoint)
+    perceptual, given = _perceptual(lpips, fvd)
     network = load_network(folder)
     settings = EvaluationSettings(rollouts, horizon, batch=batch, seed=seed, context=network.config.context)
     sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
@@ -79,7 +94,7 @@ def evaluate(
     def make(spec: WorldSpec) -> BatchRollout:
         return BatchRollout(network, sampling, labels[spec.name].tiles if snap else None)
 
-    with console.progress() as bars:
+    with console.progress() as bars, _kept_in(out):
         tasks = {name: bars.add_task(name, total=None) for name in episodes}
         report = measure(
             make,
@@ -87,15 +102,36 @@ def evaluate(
             labels,
             settings,
             checkpoint=fingerprint(folder),
-            model_settings=to_json(sampling),
+            name=checkpoint,
+            model_settings={**to_json(sampling), **given},
+            perceptual=perceptual,
+            out=out,
             progress=lambda name, done, total: bars.update(tasks[name], completed=done, total=total),
         )
-    if out is not None:
-        _write(out, report)
     if as_json:
         console.print_json(report.to_json())
     else:
         show_report(report, out)
+
+
+@contextmanager
+def _kept_in(out: Path | None) -> Iterator[None]:
+    """Say how to go on where a user stops an evaluation whose parts are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if out is not None:
+            console.say(f"finished parts are in {out}; give the same command again to go on.")
+        raise
+
+
+def _perceptual(lpips: Path | None, fvd: Path | None) -> tuple[Perceptual, dict[str, str | None]]:
+    """Return what judges frames by the user's networks, and their SHA-256 for the report's settings."""
+    from actionparty.evaluation.perceptual import ClipFeatures, PictureDistance, file_digest
+    from actionparty.evaluation.rollouts import Perceptual
+
+    judge = Perceptual(PictureDistance(lpips) if lpips else None, ClipFeatures(fvd) if fvd else None)
+    return judge, {"lpips": file_digest(lpips), "fvd": file_digest(fvd)}
 
 
 def _wanted(folder: Path, known: Sequence[str], worlds: Sequence[str] | None) -> list[str]:
@@ -143,14 +179,9 @@ def _labels(folder: Path, world: str, episodes: Iterable[Episode]) -> TileLabels
     return TileLabels.load(path) if path.exists() else build_labels(episodes)
 
 
-def _write(out: Path, report: EvaluationReport) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(report.dumps())
-    (out / "report.md").write_text(report.markdown())
-
-
 def show_report(report: EvaluationReport, out: Path | None) -> None:
     """Print a report: a table of what matters most, and beneath it what to bear in mind; ``out`` holds all of it."""
+    from actionparty.evaluation.folder import PAGE
     from actionparty.evaluation.report import COLUMNS, PAPER
 
     found = report.to_json()
@@ -163,8 +194,12 @@ def show_report(report: EvaluationReport, out: Path | None) -> None:
         for note in row["notes"]:
             console.tell(f"{name}: {note}")
     console.tell(f"The paper, on other episodes: MA {PAPER['ma']}, SP {PAPER['sp_mean']}.")
+    if left_out := report.left_out():
+        console.tell(left_out)
     console.tell(f"settings: {json.dumps(found['settings'])}")
-    console.tell(f"checkpoint {report.checkpoint[:12]}" + (f"; with intervals in {out}" if out else ""))
+    console.tell(
+        f"checkpoint {report.checkpoint[:12]}" + (f"; intervals, curves and films: {out / PAGE}" if out else "")
+    )
 
 
 def _row(name: str, row: Mapping[str, Any], keys: Sequence[str], steps: Sequence[int]) -> list[object]:
