@@ -9,7 +9,8 @@ import pytest
 import torch
 from tests.training.samples import CPU, play
 
-from actionparty.data.clips import WorldClips, alive_age, to_pixels, to_unit
+from actionparty.data.clips import WorldClips, to_pixels, to_unit
+from actionparty.data.tables import alive_age
 from actionparty.errors import DatasetError
 from actionparty.rollout.rollout import to_cells
 from actionparty.types import NO_ACTION, Episode, SubjectStates

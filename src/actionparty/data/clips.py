@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from actionparty.data.tables import WorldTable
 from actionparty.errors import DatasetError
-from actionparty.types import CELL, CELL_CHANNELS, Episode, WorldSpec
-from actionparty.vocabulary import action_ids
+from actionparty.types import Episode, WorldSpec
 
 
 def to_unit(pixels: Tensor) -> Tensor:
@@ -60,28 +59,24 @@ class Clips:
 
 
 class WorldClips:
-    """All recorded steps of one world, in memory, and a way to draw clips from them."""
+    """All recorded steps of one world (episodes, or their table), in memory, and a way to draw clips from them."""
 
-    def __init__(self, episodes: Iterable[Episode]) -> None:
-        parts = _Parts()
-        for episode in episodes:
-            parts.add(episode)
-        if parts.spec is None or not parts.grid:
-            raise DatasetError("no usable episodes; record some first (actionparty record WORLD --out DIR).")
-        self.spec: WorldSpec = parts.spec
-        self.tiles = to_unit(torch.from_numpy(np.stack(parts.tiles)).reshape(-1, CELL_CHANNELS))
+    def __init__(self, episodes: Iterable[Episode] | WorldTable) -> None:
+        table = episodes if isinstance(episodes, WorldTable) else WorldTable.of(episodes)
+        self.spec: WorldSpec = table.spec
+        self.tiles = to_unit(torch.from_numpy(table.tiles))
         """(P, 192) float in [-1, 1]"""
-        self.grid = torch.from_numpy(np.concatenate(parts.grid).astype(np.int32))
-        self.position = torch.from_numpy(np.concatenate(parts.position).astype(np.float32))
-        self.facing = torch.from_numpy(np.concatenate(parts.facing).astype(np.int64))
-        self.alive = torch.from_numpy(np.concatenate(parts.alive))
-        self.action = torch.from_numpy(np.concatenate(parts.action).astype(np.int64))
-        self.reward = torch.from_numpy(np.concatenate(parts.reward).astype(np.float32))
-        self.age = torch.from_numpy(np.concatenate(parts.age).astype(np.float32))
-        self.ended = torch.from_numpy(np.concatenate(parts.ended))
-        self.first = torch.from_numpy(np.concatenate(parts.first).astype(np.int64))
+        self.grid = torch.from_numpy(table.grid)
+        self.position = torch.from_numpy(table.position)
+        self.facing = torch.from_numpy(table.facing)
+        self.alive = torch.from_numpy(table.alive)
+        self.action = torch.from_numpy(table.action)
+        self.reward = torch.from_numpy(table.reward)
+        self.age = torch.from_numpy(table.age)
+        self.ended = torch.from_numpy(table.ended)
+        self.first = torch.from_numpy(table.first)
         """(T,) first row of the episode that each row belongs to"""
-        self.identity = torch.from_numpy(np.concatenate(parts.identity).astype(np.int64))
+        self.identity = torch.from_numpy(table.identity)
         rows = torch.arange(len(self.grid))
         self.targets = rows[rows > self.first]
         """Rows that can be a target: all but the first of each episode."""
@@ -143,71 +138,3 @@ class WorldClips:
             identity=self.identity[target],
             rows=target,
         )
-
-
-class _Parts:
-    """Collects episodes of one world into common tables."""
-
-    def __init__(self) -> None:
-        self.spec: WorldSpec | None = None
-        self.tiles: list[np.ndarray] = []
-        self.known: dict[bytes, int] = {}
-        self.rows = 0
-        self.grid: list[np.ndarray] = []
-        self.position: list[np.ndarray] = []
-        self.facing: list[np.ndarray] = []
-        self.alive: list[np.ndarray] = []
-        self.action: list[np.ndarray] = []
-        self.reward: list[np.ndarray] = []
-        self.age: list[np.ndarray] = []
-        self.ended: list[np.ndarray] = []
-        self.first: list[np.ndarray] = []
-        self.identity: list[np.ndarray] = []
-
-    def _tile(self, tile: np.ndarray) -> int:
-        key = tile.tobytes()
-        if key not in self.known:
-            self.known[key] = len(self.tiles)
-            self.tiles.append(tile)
-        return self.known[key]
-
-    def _grid(self, episode: Episode) -> np.ndarray:
-        if episode.frames_raw is None:
-            mapping = np.array([self._tile(tile) for tile in episode.tiles])
-            return mapping[episode.grid].reshape(len(episode), -1)
-        h, w = episode.world.grid
-        cells = episode.frames_raw.reshape(len(episode), h, CELL, w, CELL, 3).transpose(0, 1, 3, 2, 4, 5)
-        unique, inverse = np.unique(cells.reshape(-1, CELL_CHANNELS), axis=0, return_inverse=True)
-        mapping = np.array([self._tile(tile.reshape(CELL, CELL, 3)) for tile in unique])
-        return mapping[inverse].reshape(len(episode), -1)
-
-    def add(self, episode: Episode) -> None:
-        if self.spec is None:
-            self.spec = episode.world
-        elif self.spec != episode.world:
-            raise DatasetError(
-                f"{episode.world.name} seed {episode.seed}: recorded as {episode.world}, but other episodes as "
-                f"{self.spec}; keep datasets with different numbers of subjects in different folders."
-            )
-        t = len(episode)
-        ids = np.array(action_ids(episode.world.actions))
-        self.grid.append(self._grid(episode))
-        self.position.append(episode.states.position)
-        self.facing.append(episode.states.facing)
-        self.alive.append(episode.states.alive)
-        self.action.append(np.where(episode.actions >= 0, ids[episode.actions], -1))
-        self.reward.append(episode.rewards)
-        self.age.append(alive_age(episode.states.alive))
-        self.ended.append((np.arange(t) == t - 1) & episode.ended)
-        self.first.append(np.full(t, self.rows))
-        identity = np.array([self._tile(tile) for tile in episode.identities()])
-        self.identity.append(np.broadcast_to(identity, (t, len(identity))))
-        self.rows += t
-
-
-def alive_age(alive: np.ndarray) -> np.ndarray:
-    """(T, N) bool -> (T, N) steps since each subject's aliveness last changed, counted from the first row."""
-    age = np.zeros(alive.shape, np.float32)
-    for t in range(1, len(alive)):
-        age[t] = np.where(alive[t] == alive[t - 1], age[t - 1] + 1, 0)
-    return age

@@ -12,6 +12,7 @@ from actionparty.interfaces import (
     commands_demo,
     commands_evaluate,
     commands_export,
+    commands_pack,
     commands_rollout,
     commands_train,
     commands_worlds,
@@ -30,6 +31,7 @@ app.command()(commands_worlds.worlds)
 app.command()(commands_data.record)
 app.command()(commands_data.inspect)
 app.command()(commands_data.verify)
+app.command()(commands_pack.pack)
 app.command()(commands_train.train)
 app.command()(commands_rollout.rollout)
 app.command()(commands_evaluate.evaluate)

@@ -137,29 +137,40 @@ class Watcher:
 def training_clips(datasets: Sequence[Path], worlds: Sequence[str] | None) -> dict[str, WorldClips]:
     """Return the clips of each world (or of ``worlds`` only) in all ``datasets``, without episodes for evaluation.
 
+    A dataset may be a recording or a packed one; of packed worlds there can be one table each.
+
     Raises:
         UnknownNameError: a world that none of the datasets holds.
         DatasetError: a dataset that can't be read, or nothing but evaluation episodes.
     """
     from actionparty.data.clips import WorldClips
     from actionparty.data.dataset import load_episodes, open_dataset
+    from actionparty.data.packed import is_packed, load_packed, packed_worlds
     from actionparty.data.recording import FIRST_EVALUATION_SEED
 
-    known = {path: set(open_dataset(path).worlds) for path in datasets}
+    known = {path: set(packed_worlds(path) if is_packed(path) else open_dataset(path).worlds) for path in datasets}
     everywhere = set[str]().union(*known.values())
     for name in worlds or ():
         if name not in everywhere:
             raise unknown_name("world in these datasets", name, everywhere)
+    clips: dict[str, WorldClips] = {}
     found: dict[str, list[Episode]] = {}
     for path, names in known.items():
-        for episode in load_episodes(path, names.intersection(worlds or names)):
+        wanted = sorted(names.intersection(worlds or names))
+        if is_packed(path):
+            for table in load_packed(path, wanted):
+                if table.spec.name in clips or table.spec.name in found:
+                    raise DatasetError(f"{path}: {table.spec.name} is also in another dataset; pack them together.")
+                clips[table.spec.name] = WorldClips(table)
+            continue
+        for episode in load_episodes(path, wanted):
             if episode.seed < FIRST_EVALUATION_SEED:
                 found.setdefault(episode.world.name, []).append(episode)
-    if not found:
+    if not found and not clips:
         raise DatasetError(
             f"{', '.join(map(str, datasets))}: no episodes to train on (seed labels under {FIRST_EVALUATION_SEED:,})."
         )
-    return {name: WorldClips(episodes) for name, episodes in found.items()}
+    return clips | {name: WorldClips(episodes) for name, episodes in found.items()}
 
 
 def saved_at(run: Path) -> int:

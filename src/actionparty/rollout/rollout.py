@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actionparty.config import RolloutConfig, from_json, to_json
-from actionparty.data.clips import alive_age, to_pixels, to_unit
+from actionparty.data.clips import to_pixels, to_unit
+from actionparty.data.tables import alive_age
 from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputError
 from actionparty.model.network import Network
 from actionparty.model.tokens import Subjects

@@ -1,0 +1,131 @@
+"""All recorded steps of one world as one long table of arrays: what training reads, in memory or packed. No torch here.
+
+A row is a step. Frames are rows of tile indices; episodes follow each other, ``first`` says where each begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from actionparty.errors import DatasetError
+from actionparty.types import CELL, CELL_CHANNELS, Episode, Floats, Ints, WorldSpec
+from actionparty.vocabulary import action_ids
+
+
+@dataclass(frozen=True)
+class WorldTable:
+    """R rows of a world with N subjects and M cells, and its P distinct tiles."""
+
+    spec: WorldSpec
+    tiles: np.ndarray
+    """(P, 192) uint8"""
+    grid: np.ndarray
+    """(R, M) int32, tile indices"""
+    position: Floats
+    """(R, N, 2)"""
+    facing: Ints
+    alive: np.ndarray
+    """(R, N) bool"""
+    action: Ints
+    """(R, N) ids of the shared vocabulary, of the actions that led into each row; -1: none"""
+    reward: Floats
+    ended: np.ndarray
+    """(R,) bool, the episode ended here"""
+    first: Ints
+    """(R,) first row of the episode that each row belongs to"""
+    identity: Ints
+    """(R, N) tile index of each subject's picture"""
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @property
+    def age(self) -> Floats:
+        """(R, N) steps since each subject's aliveness last changed, counted from the first row of its episode."""
+        starts = np.flatnonzero(self.first == np.arange(len(self)))
+        return np.concatenate([alive_age(part) for part in np.split(self.alive, starts[1:])])
+
+    @staticmethod
+    def of(episodes: Iterable[Episode]) -> WorldTable:
+        """Join ``episodes`` of one world.
+
+        Raises:
+            DatasetError: there are none, or they are of different worlds.
+        """
+        builder = _Builder()
+        for episode in episodes:
+            builder.add(episode)
+        return builder.table()
+
+
+class _Builder:
+    """Collects episodes of one world into common arrays."""
+
+    def __init__(self) -> None:
+        self.spec: WorldSpec | None = None
+        self.tiles: list[np.ndarray] = []
+        self.known: dict[bytes, int] = {}
+        self.rows = 0
+        self.columns: dict[str, list[np.ndarray]] = {}
+
+    def add(self, episode: Episode) -> None:
+        """Append the rows of ``episode``."""
+        if self.spec is None:
+            self.spec = episode.world
+        elif self.spec != episode.world:
+            raise DatasetError(
+                f"{episode.world.name} seed {episode.seed}: recorded as {episode.world}, but other episodes as "
+                f"{self.spec}; keep datasets with different numbers of subjects in different folders."
+            )
+        t = len(episode)
+        ids = np.array(action_ids(episode.world.actions))
+        identity = np.array([self._tile(tile) for tile in episode.identities()])
+        new = {
+            "grid": self._grid(episode).astype(np.int32),
+            "position": episode.states.position.astype(np.float32),
+            "facing": episode.states.facing.astype(np.int64),
+            "alive": episode.states.alive,
+            "action": np.where(episode.actions >= 0, ids[episode.actions], -1).astype(np.int64),
+            "reward": episode.rewards.astype(np.float32),
+            "ended": (np.arange(t) == t - 1) & episode.ended,
+            "first": np.full(t, self.rows, np.int64),
+            "identity": np.broadcast_to(identity, (t, len(identity))).astype(np.int64),
+        }
+        for name, values in new.items():
+            self.columns.setdefault(name, []).append(values)
+        self.rows += t
+
+    def table(self) -> WorldTable:
+        """Return everything that was added."""
+        if self.spec is None or not self.rows:
+            raise DatasetError("no usable episodes; record some first (actionparty record WORLD --out DIR).")
+        joined = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        return WorldTable(self.spec, np.stack(self.tiles).reshape(-1, CELL_CHANNELS), **joined)
+
+    def _tile(self, tile: np.ndarray) -> int:
+        key = tile.tobytes()
+        if key not in self.known:
+            self.known[key] = len(self.tiles)
+            self.tiles.append(tile)
+        return self.known[key]
+
+    def _grid(self, episode: Episode) -> np.ndarray:
+        if episode.frames_raw is None:
+            mapping = np.array([self._tile(tile) for tile in episode.tiles])
+            return mapping[episode.grid].reshape(len(episode), -1)
+        h, w = episode.world.grid
+        cells = episode.frames_raw.reshape(len(episode), h, CELL, w, CELL, 3).transpose(0, 1, 3, 2, 4, 5)
+        unique, inverse = np.unique(cells.reshape(-1, CELL_CHANNELS), axis=0, return_inverse=True)
+        mapping = np.array([self._tile(tile.reshape(CELL, CELL, 3)) for tile in unique])
+        return mapping[inverse].reshape(len(episode), -1)
+
+
+def alive_age(alive: np.ndarray) -> Floats:
+    """(T, N) bool -> (T, N) steps since each subject's aliveness last changed, counted from the first row."""
+    age = np.zeros(alive.shape, np.float32)
+    for t in range(1, len(alive)):
+        age[t] = np.where(alive[t] == alive[t - 1], age[t - 1] + 1, 0)
+    return age
