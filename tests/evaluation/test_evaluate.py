@@ -2,15 +2,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.evaluation import toy
 
-from actionparty.errors import InvalidInputError, UnknownNameError
+from actionparty.errors import DatasetError, InvalidInputError, UnknownNameError
 from actionparty.evaluation.bootstrap import Ratio
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate, rollout_starts, step_starts
+from actionparty.evaluation.folder import load_report
 from actionparty.evaluation.labels import build_labels
 from actionparty.evaluation.report import EvaluationReport, WorldResult
+from actionparty.types import Ints
 
 SETTINGS = EvaluationSettings(rollouts=6, horizon=60, steps_per_episode=8, probes_per_episode=8, batch=4, memory=4)
 LABELS = {"toy": build_labels([toy.record(seed, 300) for seed in range(3)])}
@@ -118,3 +125,135 @@ def test_the_worst_world_is_the_one_with_most_duplicates_or_least_of_anything_el
     assert data["worlds"]["a"]["detector_flagged"]
     assert "psnr" not in data["worlds"]["a"]
     assert "(!)" in report.markdown()
+
+
+SHORT = replace(SETTINGS, horizon=20)
+
+
+class Interrupted(toy.Perfect):
+    """Counts the steps it makes, and is interrupted before step ``stop`` of them."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop, self.steps = stop, 0
+
+    def step(self, actions: Ints) -> toy.Answer:
+        if self.steps == self.stop:
+            raise KeyboardInterrupt
+        self.steps += 1
+        return super().step(actions)
+
+    def frame(self, i: int) -> NDArray[np.generic]:
+        return toy.draw(toy.tile_ids(self.boards[i], np.array([0, 1, -1, 3]) if self.t > 7 else None))
+
+
+def kept(out: Path, world: toy.Perfect, settings: EvaluationSettings = SHORT, **change: Any) -> EvaluationReport:
+    named: dict[str, Any] = {"checkpoint": "0" * 64, "name": "mine", "model_settings": {"snap": False}} | change
+    return evaluate(lambda spec: world, HELD_OUT, LABELS, settings, out=out, **named)
+
+
+def _append(ticks: list[tuple[str, int, int]], *tick: Any) -> None:
+    ticks.append(tick)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_evaluation_stopped_anywhere_goes_on_to_the_same_report_byte_for_byte(tmp_path: Path) -> None:
+    straight = Interrupted()
+    report = kept(tmp_path / "straight", straight)
+    whole = contents(tmp_path / "straight")
+    assert {"run.json", "report.json", "report.md", "report.html", "records/toy/steps.npz"} <= whole.keys()
+    assert {f"records/toy/rollouts-{k}.npz" for k in range(2)} <= whole.keys()
+    single = straight.steps - 2 * SHORT.horizon
+    for stop, finished in ((3, 0), (single + 5, 1), (single + SHORT.horizon + 1, 2)):
+        out = tmp_path / str(stop)
+        with pytest.raises(KeyboardInterrupt):
+            kept(out, Interrupted(stop))
+        assert "report.json" not in contents(out)
+        assert len(list(out.rglob("*.npz"))) == finished
+        assert not [name for name in contents(out) if name.endswith(".tmp")]
+        rest = Interrupted()
+        ticks: list[tuple[str, int, int]] = []
+        progress = partial(_append, ticks)
+        assert kept(out, rest, progress=progress).dumps() == report.dumps()
+        assert rest.steps == straight.steps - (0, single, single + SHORT.horizon)[finished]
+        assert ticks[-1][1] == ticks[-1][2]
+        assert contents(out) == whole
+
+
+def test_a_finished_evaluation_is_not_measured_again_and_its_pages_can_be_made_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    kept(out, toy.Perfect())
+    whole = contents(out)
+    for name in ("report.json", "report.md", "report.html"):
+        (out / name).unlink()
+    kept(out, Interrupted(stop=0), name="another/name/for/it")
+    assert contents(out) == whole
+
+
+def test_with_and_without_a_folder_the_report_is_the_same_and_can_be_loaded(tmp_path: Path) -> None:
+    lossy = toy.Dressed([0, 1, -1, 3], since=5)
+    report = kept(tmp_path / "out", lossy)
+    assert report.dumps() == run(lossy, SHORT).dumps()
+    loaded, records = load_report(tmp_path / "out")
+    assert loaded.dumps() == report.dumps()
+    assert loaded.worlds["toy"].curves == report.worlds["toy"].curves
+    assert list(records) == ["toy"]
+    assert len(records["toy"]) == SETTINGS.rollouts
+    assert "other" not in records
+
+
+def test_a_folder_of_another_evaluation_or_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    kept(tmp_path / "out", toy.Perfect())
+    whole = contents(tmp_path / "out")
+    for change, word in (
+        ({"settings": replace(SHORT, horizon=21)}, "horizon"),
+        ({"checkpoint": "1" * 64}, "checkpoint"),
+        ({"model_settings": {"snap": True}}, "snap"),
+    ):
+        with pytest.raises(InvalidInputError, match=rf"another evaluation .*{word}"):
+            kept(tmp_path / "out", toy.Perfect(), **change)
+    others = {"toy": [toy.record(1_000_000 + k, 81) for k in range(4)]}
+    with pytest.raises(InvalidInputError, match=r"another evaluation .*episodes"):
+        evaluate(lambda spec: toy.Perfect(), others, LABELS, SHORT, checkpoint="0" * 64, out=tmp_path / "out")
+    assert contents(tmp_path / "out") == whole
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("precious")
+    for place in (tmp_path / "foreign", tmp_path / "foreign" / "notes.txt"):
+        with pytest.raises(InvalidInputError, match="no report folder"):
+            kept(place, toy.Perfect())
+    assert contents(tmp_path / "foreign") == {"notes.txt": b"precious"}
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    kept(tmp_path / "out", toy.Perfect())
+    part = tmp_path / "out" / "records" / "toy" / "rollouts-1.npz"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(DatasetError, match=r"rollouts-1\.npz: damaged"):
+        kept(tmp_path / "out", toy.Perfect())
+    part.unlink()
+    assert kept(tmp_path / "out", toy.Perfect()).dumps() == run(toy.Perfect(), SHORT).dumps()
+
+
+def test_too_few_episodes_for_an_interval_is_said(tmp_path: Path) -> None:
+    def text(episodes: int, rollouts: int) -> str:
+        settings = replace(SETTINGS, rollouts=rollouts, horizon=12)
+        held_out = {"toy": HELD_OUT["toy"][:episodes]}
+        return evaluate(lambda spec: toy.Perfect(), held_out, LABELS, settings, checkpoint="").markdown()
+
+    assert "one held-out episode only: no intervals for single steps" in text(1, 3)
+    assert "3 rollouts start in 2 held-out episodes" in text(2, 3)
+    assert "interval" not in text(3, 3)
+
+
+def test_the_report_breaks_obedience_down() -> None:
+    world = run(toy.Frozen()).to_json()["worlds"]["toy"]
+    parts = world["breakdown"]
+    assert set(parts["action"]) <= set(toy.ACTIONS)
+    assert parts["action"]["noop"]["ma"] == 1
+    assert 0 < parts["action"]["turn_left"]["ma"] < 1
+    for kind in ("action", "collision"):
+        counted = sum(part["n"] for part in parts[kind].values())
+        assert counted == 6 * 60 * 4
+        assert sum(p["n"] * p["ma"] for p in parts[kind].values()) / counted == pytest.approx(world["ma"])

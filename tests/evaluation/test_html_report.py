@@ -76,7 +76,7 @@ def perfect(name: str) -> RolloutRecord:
         WorldSpec(name, N, (9, 13), ACTIONS),
         seeds=np.arange(R) + 1_000_000,
         rows=np.full(R, 7),
-        action=east,
+        action=east.copy(),
         counted=yes,
         obeyed=yes.copy(),
         due=yes,
@@ -207,7 +207,7 @@ def test_failures_come_worst_world_first_and_say_what_happened() -> None:
     lost = "Step 4, seed 1000000 rollout 0, from row 7Subject 1 (forward) is lost: seen nowhere"
     disobeyed = (
         "Subject 2 did not obey forward: from (5, 2) facing E it should have come to (6, 2) facing E; "
-        "seen at (5, 2) facing E (in the simulator: (6, 2) facing E)."
+        "it is seen at (5, 2) facing E (in the simulator: (6, 2) facing E)."
     )
     doubled = "Subject 0 (forward) is duplicated: seen in 2 cells"
     places = [cases.index(said) for said in (lost, doubled, disobeyed, "No failures in fine")]
@@ -236,7 +236,16 @@ def test_two_failures_that_share_frames_are_told_once() -> None:
     assert [s.step for s in found[0].shots] == [0, 1, 2, 3]
     assert [s.step for s in found[1].shots] == [3, 4, 5, 6, 7]
     assert explain(record, 3, 1) == [
-        "Subject 1 did not obey forward: seen at (1, 1) facing E (in the simulator: (1, 1) facing E)."
+        "Subject 1 did not obey forward: it is seen at (1, 1) facing E (in the simulator: (1, 1) facing E)."
+    ]
+    record.obeyed[3, 1, 1] = record.obeyed[3, 2, 1] = record.obeyed[3, 3, 1] = False
+    record.facing[3, 1, 1], record.action[3, 3, 1] = -1, 0
+    told = [explain(record, 3, step)[0].partition(" (in the")[0] for step in (2, 3, 4)]
+    assert told == [
+        "Subject 1 did not obey forward: from (1, 1) facing E it should have come to (2, 1) facing E; "
+        "it is seen at (2, 1), its picture tells no facing",
+        "Subject 1 did not obey forward: the step before, its picture told no facing; it is seen at (3, 1) facing E",
+        "Subject 1 did not obey noop: it should have stayed at (3, 1) facing E; it is seen at (4, 1) facing E",
     ]
     record.lost[2, 5] = True
     assert explain(record, 2, 6) == ["The generated frame is not finite: everybody counts as lost."]

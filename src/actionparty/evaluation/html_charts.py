@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from actionparty.evaluation.html_markup import Markup, join, tag
+from actionparty.evaluation.html_markup import Markup, breakable, join, tag
 
 WIDTH, HEIGHT = 480, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 10, 10, 40
@@ -209,7 +209,7 @@ def _legend(drawn: Sequence[tuple[Series, Sequence[float | None]]], last: str) -
         tag(
             "li",
             swatch(series.style),
-            tag("span", series.label, class_="name"),
+            tag("span", breakable(series.label), class_="name"),
             tag("output", _text(values[-1] if values else None)),
             data_series=k,
             data_values=" ".join(_text(v) for v in values),

@@ -101,20 +101,25 @@ def _sentence(record: RolloutRecord, rollout: int, step: int, i: int) -> str:
     if count > 1:
         return f"Subject {i} ({action}) is duplicated: seen in {count} cells{truth}."
     now = _place((*record.cell[at].tolist(), int(record.facing[at])))
-    return f"Subject {i} did not obey {action}: {_expectation(record, rollout, step, i)}seen at {now}{truth}."
+    unclear = "" if record.facing[at] >= 0 else ", its picture tells no facing"
+    wanted = _expectation(record, rollout, step, i)
+    return f"Subject {i} did not obey {action}: {wanted}it is seen at {now}{unclear}{truth}."
 
 
 def _expectation(record: RolloutRecord, rollout: int, step: int, i: int) -> str:
     if step < 2:
         return ""
     before = rollout, step - 2, i
-    if record.count[before] != 1 or record.facing[before] < 0:
-        return "it was not seen clearly the step before; now "
+    if record.count[before] != 1:
+        return "it was not seen exactly once the step before; "
+    if record.facing[before] < 0:
+        return "the step before, its picture told no facing; "
     was = (*record.cell[before].tolist(), int(record.facing[before]))
-    aim = _aim(record, rollout, step)[i]
-    wanted = _place((int(aim[0]), int(aim[1]), int(aim[2])))
+    x, y, facing = _aim(record, rollout, step)[i].tolist()
+    if (x, y, facing) == was:
+        return f"it should have stayed at {_place(was)}; "
     blocked = ", or stayed as its way was not free" if record.collision[rollout, step - 1, i] else ""
-    return f"from {_place(was)} it should have come to {wanted}{blocked}; "
+    return f"from {_place(was)} it should have come to {_place((x, y, facing))}{blocked}; "
 
 
 def _aim(record: RolloutRecord, rollout: int, step: int) -> Ints:

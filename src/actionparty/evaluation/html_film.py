@@ -184,6 +184,7 @@ def _overlay(record: RolloutRecord, places: Ints, wrong: Bools | None = None, wa
             faces = "" if facing < 0 else f", facing {FACINGS[facing]}"
             style = f"s{i} who" if wrong is not None and wrong[i] else f"s{i}"
             marks.append(_use(symbol, (x, y), style, f"subject {i} at ({x}, {y}){faces}"))
+            marks.append(tag("text", f"{i}", x=x + 1.35, y=y + 0.05, class_=f"s{i}"))  # shown in an enlarged frame
     return tag("svg", *marks, viewBox=f"0 0 {w} {h}", class_="over", aria_hidden="true")
 
 

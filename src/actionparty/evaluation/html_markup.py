@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 _VOID = frozenset({"img", "meta"})
@@ -30,7 +31,7 @@ def join(*children: str | None) -> Markup:
 
 def breakable(name: str) -> Markup:
     """Return a long name that a line may break after its underscores."""
-    return Markup(escape(name).replace("_", "_<wbr>"))
+    return Markup(re.sub("(_+)", r"\1<wbr>", escape(name)))
 
 
 def _attribute(key: str, value: str | float | bool | None) -> str:

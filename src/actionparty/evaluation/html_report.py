@@ -116,7 +116,8 @@ _HOW_TO_LOOK = (
     tag("span", "Green", class_="good-text"),
     " border: everybody obeyed and was seen once; ",
     tag("span", "red", class_="bad-text"),
-    ": somebody did not. A click enlarges a frame.",
+    ": somebody did not. A world with chance in it may come to differ from the simulator: that alone is no failure. "
+    "A click enlarges a frame.",
 )
 
 

@@ -79,7 +79,8 @@ def cards(data: Row) -> Markup:
 def _card(data: Row, key: str, title: str, meaning: str) -> Markup:
     value = lookup(data["mean"], key)
     name, worst = data["worst"].get(key, (None, None))
-    least = join("worst: ", breakable(name), f" {number(key, worst)}") if name and len(data["worlds"]) > 1 else None
+    differ = len(data["worlds"]) > 1 and number(key, worst) != number(key, value)
+    least = join("worst: ", breakable(name), f" {number(key, worst)}") if name and differ else None
     paper = f"paper {PAPER[key]}" if key in PAPER else None
     return tag(
         "div",
@@ -87,7 +88,7 @@ def _card(data: Row, key: str, title: str, meaning: str) -> Markup:
         tag("p", number(key, value), class_="value"),
         tag("p", paper, class_="paper") if paper else None,
         tag("p", meaning if value is not None else "not measured", class_="faint"),
-        tag("p", least, class_="faint") if least and value is not None else None,
+        tag("p", least, class_="faint") if least else None,
         class_="card",
     )
 
@@ -176,8 +177,11 @@ def breakdown(data: Row) -> Markup:
 def _bars(name: str, parts: Mapping[str, Mapping[str, Row]]) -> Markup:
     actions = [(k, v) for k, v in parts.get("action", {}).items() if v.get("n")]
     actions.sort(key=lambda item: _share(item[1]))
-    collision = [(f"{k} collision", v) for k, v in parts.get("collision", {}).items() if v.get("n")]
-    groups = [("By action, the worst first", actions), ("By collision", collision)]
+    collision = [(k, v) for k, v in parts.get("collision", {}).items() if v.get("n")]
+    groups = [
+        ("By action, the worst first", actions),
+        ("By collision: with a wall or a subject in the way, or without", collision),
+    ]
     bodies = [_bar_group(title, rows) for title, rows in groups if rows]
     return tag("div", tag("h3", breakable(name)), tag("table", *bodies, class_="bars"), class_="card")
 

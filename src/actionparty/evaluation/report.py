@@ -100,10 +100,13 @@ class EvaluationReport:
         }
 
     def left_out(self) -> str:
-        """Return a line on the metrics that need weights which were not given; empty where all were measured."""
+        """Return a line on the metrics that need weights of the user's and are missing; empty where none is."""
         missing = [n for n in OWN_WEIGHTS if not any(n in result.ratios for result in self.worlds.values())]
-        named = ", ".join(f"{COLUMNS[n]} ({OWN_WEIGHTS[n]})" for n in missing)
-        return f"Left out, for want of weights (never downloaded): {named}." if named else ""
+        named = ", ".join(f"{COLUMNS[n]} ({OWN_WEIGHTS[n]})" for n in missing if not self.settings.get(n))
+        short = ", ".join(COLUMNS[n] for n in missing if self.settings.get(n))
+        lines = [f"Left out, for want of weights (never downloaded): {named}."] if named else []
+        lines += [f"Left out, because the rollouts or recordings are too short: {short}."] if short else []
+        return " ".join(lines)
 
     def dumps(self) -> str:
         """Return the JSON text; a value that is not finite would be a bug and raises ``ValueError``."""
