@@ -273,7 +273,8 @@ def test_evaluate_prints_the_contract_and_writes_a_report(place: Place, tmp_path
     assert {"subjects", "rollouts", "ma1", "sa1", "detector", "ci95"} <= set(found["worlds"]["arena"])
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == found
     assert "| arena" in (tmp_path / "report" / "report.md").read_text()
-    assert "exists already" in complaint(*line, "--out", tmp_path / "report")
+    assert run(*line, "--json", "--out", tmp_path / "report") == found
+    assert "another evaluation" in complaint(*line, "--seed", 1, "--out", tmp_path / "report")
 
 
 def test_evaluate_records_what_it_needs_and_keeps_it(

@@ -11,17 +11,18 @@ import typer
 
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, Seed
-from actionparty.interfaces.commands_evaluate import SHOWN
 
 if TYPE_CHECKING:
     from actionparty.evaluation.compare import Comparison, Difference, Drop
 
-_Folder = typer.Argument(help="Report folder that `actionparty evaluate --out` wrote.", show_default=False)
+IN_EACH_WORLD = ("ma1", "ma", "sp_mean", "changed_tile", "swap")
+"""Metrics whose differences people are shown for each world; programs get all."""
+_HELP = "Report folder that `actionparty evaluate --out` wrote."
 
 
 def compare(
-    a: Annotated[Path, _Folder],
-    b: Annotated[Path, _Folder],
+    a: Annotated[Path, typer.Argument(metavar="A", help=_HELP, show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="B", help=_HELP, show_default=False)],
     max_drop: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,8 +43,8 @@ def compare(
 
     Examples:
       actionparty compare outputs/before outputs/after
-      actionparty compare outputs/before outputs/after --max-drop sp_mean=0.01 --max-drop ma=0.02
       actionparty compare outputs/before outputs/after --json
+      actionparty compare old new --max-drop sp_mean=0.01 --max-drop ma=0.02
     """
     from actionparty.evaluation.compare import compare as pair
     from actionparty.evaluation.compare import read_allowed
@@ -65,7 +66,7 @@ def _show(found: Comparison, drops: Sequence[Drop]) -> None:
 
     rows = ((_heading(name), d.a, d.b, d.value, _interval(d)) for name, d in found.mean.items())
     console.print_table("Mean over worlds", ("metric", "A", "B", "B - A", "95%"), rows)
-    keys = [key for key in SHOWN if key in found.mean]
+    keys = [key for key in IN_EACH_WORLD if key in found.mean]
     headings = ("world", "rollouts", *(COLUMNS[key] for key in keys))
     console.print_table("B - A in each world", headings, _world_rows(found, keys))
     for name, side in (("A", found.a), ("B", found.b)):
@@ -76,7 +77,8 @@ def _show(found: Comparison, drops: Sequence[Drop]) -> None:
         console.tell(f"left out, only in one of them: {', '.join(found.left_out())}")
     for drop in drops:
         word = "within" if drop.passed else "MORE THAN"
-        console.tell(f"{_heading(drop.metric)} is worse by {drop.drop:+.4f}: {word} the {drop.allowed:g} allowed")
+        change = f"worse by {drop.drop:.4f}" if drop.drop > 0 else "not worse"
+        console.tell(f"{_heading(drop.metric)} is {change}: {word} the {drop.allowed:g} allowed")
 
 
 def _world_rows(found: Comparison, keys: Sequence[str]) -> Iterable[Sequence[object]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block, TimeEmbedding
@@ -20,8 +21,6 @@ from actionparty.model.tokens import FACING_COUNT, facing_code
 
 REACH = 3
 """Cells that a subject can be displaced in one step without a jump."""
-POINTER_CAP = 10.0
-"""Pointer logits stay within this: rare jumps made it overconfident, and their loss then shook the whole network."""
 STATE_CHANNELS = 2 + FACING_COUNT + 2
 ALIVE, JUMP = -2, -1
 """Channels of a state."""
@@ -59,9 +58,13 @@ def decode_states(vector: Tensor, *, whole_cells: bool = True) -> NextStates:
 
 
 def point_at(query: Tensor, key: Tensor, cell_mask: Tensor | None = None) -> Tensor:
-    """Return logits (B, N, M) over the cells where a jumping subject appears; (B, N, width), (B, M, width)."""
-    logits = torch.einsum("bnd,bmd->bnm", query, key).float() / query.shape[-1] ** 0.5
-    logits = POINTER_CAP * torch.tanh(logits / POINTER_CAP)
+    """Return logits (B, N, M) over the cells where a jumping subject appears; (B, N, width), (B, M, width).
+
+    Both are normed, so a logit stays within +-sqrt(width): rare jumps can't make the pointer overconfident, and
+    features of any size leave it a gradient.
+    """
+    q, k = (functional.rms_norm(x.float(), x.shape[-1:]) for x in (query, key))
+    logits = q @ k.transpose(1, 2) / query.shape[-1] ** 0.5
     return logits if cell_mask is None else logits.masked_fill(~cell_mask[:, None], float("-inf"))
 
 

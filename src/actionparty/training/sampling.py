@@ -20,6 +20,9 @@ from actionparty.training.corruption import cell_index
 from actionparty.training.flow import denoise
 
 
+_UNLIKELY = 0.2
+
+
 @dataclass(frozen=True)
 class StepNoise:
     """Everything random in one step."""
@@ -194,8 +197,14 @@ def _conclude(
 
 
 def _land(logits: Tensor, lots: Tensor, w: int) -> Tensor:
-    """Draw a cell from ``logits`` (B, N, M) by inverse transform of uniform ``lots`` (B, N); (B, N, 2)."""
-    cumulative = logits.softmax(-1).cumsum(-1)
+    """Draw a cell from ``logits`` (B, N, M) by inverse transform of uniform ``lots`` (B, N); (B, N, 2).
+
+    Cells less than ``_UNLIKELY`` as likely as the likeliest are left out (min-p sampling, arXiv 2407.01082): many
+    walls, each hardly possible, together caught subjects that should have come back on the floor.
+    """
+    odds = logits.softmax(-1)
+    odds = torch.where(odds < _UNLIKELY * odds.amax(-1, keepdim=True), torch.zeros_like(odds), odds)
+    cumulative = odds.cumsum(-1)
     cell = (cumulative < (lots * cumulative[..., -1])[..., None]).sum(-1).clamp(max=logits.shape[-1] - 1)
     return torch.stack([cell % w, cell // w], -1).float()
 

@@ -1,0 +1,199 @@
+"""The commands ``evaluate --out`` and ``compare`` as users meet them: kept parts, report folders, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.evaluation import toy
+from typer.testing import CliRunner
+
+from actionparty.config import MODEL_PRESETS
+from actionparty.data.dataset import Shard, commit, create_or_open
+from actionparty.data.episodes import write_episode
+from actionparty.evaluation.export import HELD_OUT
+from actionparty.evaluation.labels import build_labels
+from actionparty.interfaces.cli import app
+from actionparty.model.network import Network
+from actionparty.training.checkpoint import save_weights
+from actionparty.types import Episode
+
+runner = CliRunner()
+SHORT = ("--rollouts", 4, "--horizon", 6, "--batch", 2)
+
+
+class MeanDifference(torch.nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).abs().mean((1, 2, 3))
+
+
+def run(*line: object, code: int = 0) -> Any:
+    result = runner.invoke(app, [str(part) for part in line], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout) if "--json" in line else result.stdout
+
+
+def complaint(*line: object) -> str:
+    """Run a command that has to refuse its input; return its one line on stderr."""
+    result = runner.invoke(app, [str(part) for part in line], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert len(result.stderr.splitlines()) == 1
+    return result.stderr
+
+
+def write_dataset(path: Path, episodes: Sequence[Episode]) -> None:
+    dataset = create_or_open(path)
+    for episode in episodes:
+        staged = path.parent / "staged"
+        commit(dataset, Shard.of(f"toy/{episode.seed}", episode, write_episode(staged, episode)), staged)
+
+
+def write_checkpoint(folder: Path, seed: int) -> Path:
+    """An untrained tiny network with what ships beside weights."""
+    config = replace(MODEL_PRESETS["tiny"], worlds=("toy",))
+    torch.manual_seed(seed)
+    save_weights(folder, config, Network(config).state_dict(), {})
+    build_labels([toy.record(k, 100) for k in range(3)]).save(folder / "labels" / "toy.npz")
+    write_dataset(folder / HELD_OUT, [toy.record(1_000_000 + k, 14) for k in range(4)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    return write_checkpoint(folder / "one", 1), write_checkpoint(folder / "two", 2)
+
+
+@pytest.fixture(scope="module")
+def reports(checkpoints: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("reports")
+    for checkpoint in checkpoints:
+        run("evaluate", checkpoint, *SHORT, "--out", folder / checkpoint.name)
+    return folder / "one", folder / "two"
+
+
+def test_evaluate_writes_a_folder_and_goes_on_with_it(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    line = ("evaluate", checkpoints[0], *SHORT, "--out", tmp_path / "out")
+    found = run(*line, "--json")
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    records = {f"records/toy/{name}.npz" for name in ("steps", "rollouts-0", "rollouts-1")}
+    assert names == {"run.json", "report.json", "report.md", "report.html", *records}
+    assert (found["settings"]["lpips"], found["settings"]["fvd"]) == (None, None)
+    (tmp_path / "out" / "report.json").unlink()
+    assert run(*line, "--json") == found
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == found
+    text = run(*line)
+    assert "LPIPS (--lpips), FVD (--fvd)" in text
+    assert "report.html" in text
+
+
+def test_evaluate_measures_lpips_with_a_network_of_the_users(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    with warnings.catch_warnings():  # TorchScript is what users have; torch would rather have torch.export
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(MeanDifference()).save(str(tmp_path / "lpips.pt"))  # type: ignore[no-untyped-call]
+    line = ("evaluate", checkpoints[0], "--rollouts", 2, "--horizon", 10, "--lpips", tmp_path / "lpips.pt")
+    found = run(*line, "--json")
+    assert 0 < found["worlds"]["toy"]["lpips"] < 2
+    assert len(found["settings"]["lpips"]) == 64
+    assert "Left out, for want of weights (never downloaded): FVD (--fvd)." in run(*line)
+
+
+def test_evaluate_leaves_folders_alone_that_are_not_its_own(
+    checkpoints: tuple[Path, Path], reports: tuple[Path, Path], tmp_path: Path
+) -> None:
+    line = ("evaluate", checkpoints[0], *SHORT, "--out")
+    (tmp_path / "notes.txt").write_text("precious")
+    assert "no report folder" in complaint(*line, tmp_path)
+    assert "no report folder" in complaint(*line, tmp_path / "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    before = (reports[1] / "report.json").read_bytes()
+    assert "another evaluation (differing in checkpoint)" in complaint(*line, reports[1])
+    assert "horizon" in complaint("evaluate", checkpoints[1], "--rollouts", 4, "--batch", 2, "--out", reports[1])
+    assert (reports[1] / "report.json").read_bytes() == before
+
+
+def test_evaluate_refuses_networks_it_cannot_use(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    assert "never downloaded" in complaint("evaluate", checkpoints[0], "--lpips", tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("no network")
+    assert "no TorchScript" in complaint("evaluate", checkpoints[0], "--fvd", tmp_path / "text.pt")
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_same_command(
+    checkpoints: tuple[Path, Path], tmp_path: Path
+) -> None:
+    size = ("--rollouts", "12", "--horizon", "15", "--batch", "1")
+    line = [str(part) for part in ("evaluate", checkpoints[0], *size, "--out", tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actionparty.interfaces.cli", *line],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    with process:
+        while process.poll() is None and not (tmp_path / "out" / "records" / "toy" / "rollouts-0.npz").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, words = process.communicate()
+    assert process.returncode == 130, words
+    assert "give the same command again to go on" in words
+    assert "Traceback" not in words
+    parts = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "records" / "toy").iterdir()}
+    assert len(parts) < 13
+    assert "not finished" in complaint("compare", tmp_path / "out", tmp_path / "out")
+    run(*line)
+    run(*line[:-1], tmp_path / "straight")
+    assert (tmp_path / "out" / "report.json").read_bytes() == (tmp_path / "straight" / "report.json").read_bytes()
+    for name, written in parts.items():
+        assert (tmp_path / "out" / "records" / "toy" / name).stat().st_mtime_ns == written
+
+
+def test_compare_for_people_and_programs(reports: tuple[Path, Path]) -> None:
+    found = run("compare", *reports, "--json")
+    assert {"a", "b", "settings", "worlds", "left_out", "mean", "drops"} == found.keys()
+    assert found["worlds"]["toy"]["rollouts"] == 4
+    one, two = (json.loads((path / "report.json").read_text())["mean"] for path in reports)
+    for name in ("ma", "sp_mean", "sa1", "tile"):
+        got = found["mean"][name]
+        assert (got["a"], got["b"]) == (one[name], two[name])
+        assert got["difference"] == two[name] - one[name]
+        assert got["ci95"][0] <= got["ci95"][1]
+    text = run("compare", *reports)
+    assert "B - A in each world" in text
+    assert "SP mean" in text
+
+
+def test_compare_exits_with_1_where_a_metric_drops_by_more_than_allowed(reports: tuple[Path, Path]) -> None:
+    one, two = reports
+    found = run("compare", one, two, "--json")
+    worse = next(name for name, m in found["mean"].items() if m["difference"] < 0 and name not in ("duplicates",))
+    by = -found["mean"][worse]["difference"]
+    assert "within" in run("compare", one, two, "--max-drop", f"{worse}={by * 1.01}")
+    assert "MORE THAN" in run("compare", one, two, "--max-drop", f"{worse}={by * 0.99}", code=1)
+    both = ("--max-drop", "detector=0", "--max-drop", f"{worse}={by * 0.99}")
+    failed = run("compare", one, two, *both, "--json", code=1)
+    assert [(d["metric"], d["passed"]) for d in failed["drops"]] == [("detector", True), (worse, False)]
+
+
+def test_compare_refuses_what_it_cannot_do(
+    checkpoints: tuple[Path, Path], reports: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one = reports[0]
+    assert "evaluate CHECKPOINT --out" in complaint("compare", one, tmp_path / "nothing")
+    assert f"evaluate {checkpoints[0]} --out" in complaint("compare", one, checkpoints[0])
+    assert "Did you mean sp_mean" in complaint("compare", one, one, "--max-drop", "sp_men=0.1")
+    assert "METRIC=AMOUNT" in complaint("compare", one, one, "--max-drop", "ma<0.1")
+    assert "lpips was not measured" in complaint("compare", one, one, "--max-drop", "lpips=0.1")
+    run("evaluate", checkpoints[1], "--rollouts", 2, "--horizon", 3, "--out", tmp_path / "short")
+    assert "6 steps" in complaint("compare", one, tmp_path / "short")
