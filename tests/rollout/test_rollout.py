@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,6 +266,7 @@ def test_after_a_step_the_network_sees_what_a_clip_would_show(monkeypatch: pytes
             changed=clips.context[:, -1] != clips.target,
             reward=clips.reward,
             end=torch.zeros(1),
+            finite=torch.ones(1, dtype=torch.bool),
         )
         monkeypatch.setattr(module, "sample_step", lambda *_, answer=answer: answer)
         step = going.step(recorded.actions[t][None])
@@ -400,3 +402,15 @@ def test_one_to_sixty_four_subjects_roll_out(count: int) -> None:
     step = going.step(np.ones((1, count), int))
     assert step.states.position.shape == (1, count, 2)
     assert step.rewards.shape == (1, count)
+
+
+@pytest.mark.parametrize("part", ["update.out.weight", "render.pixels.weight", "render.gate.3.weight"])
+def test_a_network_that_says_nan_is_told(part: str) -> None:
+    going = rollout()
+    going.network = copy.deepcopy(going.network)  # the tests share one
+    going.reset([scene(2), scene(3)], [0, 1])
+    forward = np.zeros((2, scene(2).world.subjects), np.int64)
+    assert going.step(forward).finite.all()
+    dict(going.network.named_parameters())[part].data.fill_(float("nan"))
+    assert not going.step(forward).finite.any()
+    assert going.last().finite.all()

@@ -92,7 +92,7 @@ class TileLabels:
         path.parent.mkdir(parents=True, exist_ok=True)
         values = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
         with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, version=np.asarray(_VERSION), **values)
+            np.savez_compressed(file, version=np.asarray(_VERSION), **values)
 
     @staticmethod
     def load(path: Path) -> TileLabels:

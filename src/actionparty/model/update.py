@@ -64,7 +64,7 @@ def point_at(query: Tensor, key: Tensor, cell_mask: Tensor | None = None) -> Ten
     features of any size leave it a gradient.
     """
     q, k = (functional.rms_norm(x.float(), x.shape[-1:]) for x in (query, key))
-    logits = q @ k.transpose(1, 2) / query.shape[-1] ** 0.5
+    logits: Tensor = q @ k.transpose(1, 2) / query.shape[-1] ** 0.5
     return logits if cell_mask is None else logits.masked_fill(~cell_mask[:, None], float("-inf"))
 
 

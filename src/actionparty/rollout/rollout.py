@@ -43,6 +43,8 @@ class RolloutStep:
     """(B, N)"""
     ended: Bools
     """(B,)"""
+    finite: Bools
+    """(B,) False where the network said something that is no number: the frame is then not to be trusted"""
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,13 @@ class BatchRollout:
             table.alive[:, -1].cpu().numpy().copy(),
         )
         frames = from_cells(table.context[:, -1].cpu().numpy(), h, w)
-        return RolloutStep(frames, states, sampled.reward.cpu().numpy(), (sampled.end > 0.5).cpu().numpy())
+        return RolloutStep(
+            frames,
+            states,
+            sampled.reward.cpu().numpy(),
+            (sampled.end > 0.5).cpu().numpy(),
+            sampled.finite.cpu().numpy(),
+        )
 
     def last(self) -> RolloutStep:
         """Return the current frames and states again, without rewards."""
@@ -239,6 +247,7 @@ class BatchRollout:
             torch.zeros(0),
             torch.zeros(b, n),
             torch.zeros(b),
+            torch.ones(b, dtype=torch.bool),
         )
         return self._answer(nothing)
 

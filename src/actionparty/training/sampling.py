@@ -19,7 +19,6 @@ from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, 
 from actionparty.training.corruption import cell_index
 from actionparty.training.flow import denoise
 
-
 _UNLIKELY = 0.2
 
 
@@ -63,6 +62,8 @@ class SampledStep:
     """(B, N)"""
     end: Tensor
     """(B,) probability that the episode ends here"""
+    finite: Tensor
+    """(B,) bool, whether everything that the network said of this step was finite"""
 
 
 def sample_step(
@@ -78,7 +79,7 @@ def sample_step(
     if network.joint is not None:
         return _sample_joint(network, network.joint, context, subjects, grid, world, noise, settings)
     observed = network.observe(context, subjects, grid, world)
-    states, position = _resolve_states(network, observed, subjects, noise, settings)
+    states, position, sound = _resolve_states(network, observed, subjects, noise, settings)
     resolved = network.render.resolve(observed, encode_states(states), position, states.alive)
     changed = _open_gate(resolved, noise, settings)
     if network.config.subject_tokens:
@@ -94,11 +95,13 @@ def sample_step(
         clean, features = network.render(observed, resolved, choice, noisy, time)
         return clean
 
-    clean = denoise(predict, chosen_noise, settings.render_steps).clamp(-1, 1)
+    clean = denoise(predict, chosen_noise, settings.render_steps)
+    sound = sound & resolved.gate.isfinite().all(1) & clean.isfinite().flatten(1).all(1)
+    clean = clean.clamp(-1, 1)
     pixels = last.clone()
     rows, slots = choice.mask.nonzero(as_tuple=True)
     pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
-    return _sampled(network, pixels, position, states, changed, features, subjects)
+    return _sampled(network, pixels, position, states, changed, features, subjects, sound)
 
 
 def _sample_joint(
@@ -128,9 +131,8 @@ def _sample_joint(
         states, subjects, grid, lambda: joint.point(features, seen), noise.lots, exclusive=settings.exclusive
     )
     pixels = clean[:, split:].reshape(b, -1, CELL_CHANNELS).clamp(-1, 1)
-    return _sampled(
-        network, pixels, position, states, torch.ones_like(noise.gate, dtype=torch.bool), features, subjects
-    )
+    changed, sound = torch.ones_like(noise.gate, dtype=torch.bool), clean.isfinite().all(1)
+    return _sampled(network, pixels, position, states, changed, features, subjects, sound)
 
 
 def _sampled(
@@ -141,16 +143,17 @@ def _sampled(
     changed: Tensor,
     features: Tensor,
     subjects: Subjects,
+    sound: Tensor,
 ) -> SampledStep:
     happens, value, end = network.heads(features, subjects.mask)
     reward = torch.where(happens > 0, symexp(value), torch.zeros_like(value))
-    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, torch.sigmoid(end))
+    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, torch.sigmoid(end), sound)
 
 
 def _resolve_states(
     network: Network, observed: Observed, subjects: Subjects, noise: StepNoise, settings: RolloutConfig
-) -> tuple[NextStates, Tensor]:
-    """Denoise the next states of all subjects together; return them and their positions (B, N, 2)."""
+) -> tuple[NextStates, Tensor, Tensor]:
+    """Denoise the next states of all subjects together; return them, their positions (B, N, 2), and if finite (B,)."""
     memory = network.update.remember(observed)
     features = observed.subjects
 
@@ -160,15 +163,16 @@ def _resolve_states(
         clean, features = network.update(observed, memory, noisy, time)
         return clean
 
-    states = decode_states(denoise(predict, noise.states, settings.update_steps))
-    return _conclude(
-        states,
+    clean = denoise(predict, noise.states, settings.update_steps)
+    states, position = _conclude(
+        decode_states(clean),
         subjects,
         observed.grid,
         lambda: network.update.point(observed, features),
         noise.lots,
         exclusive=settings.exclusive and network.config.together,
     )
+    return states, position, clean.isfinite().flatten(1).all(1)
 
 
 def _conclude(
