@@ -103,14 +103,14 @@ def _draw_cost(cells: Any, subjects: Any, rows: Sequence[Row]) -> None:
 
 
 def _draw_obedience(axis: Any, rows: Sequence[Row]) -> None:
-    """Draw a colour for each world and a style for each metric; numbers that were trained are rings."""
+    """Draw a colour for each world and a style for each metric; a ring where so many subjects were trained on."""
     for k, (name, line) in enumerate(_groups(rows, ("world",))):
-        trained = line[0]["trained"]
         for key, style in OBEDIENCE.items():
-            known = [i for i, row in enumerate(sorted(line, key=lambda r: r["subjects"])) if row["subjects"] in trained]
-            (drawn,) = _line(axis, line, "subjects", key, f"{name[0]}, {METRICS[key]}", style)
-            drawn.set_color(f"C{k}")
-            axis.plot(drawn.get_xdata()[known], drawn.get_ydata()[known], "o", mfc="none", ms=9, color=f"C{k}")
+            found = [row for row in line if key in row]
+            _line(axis, found, "subjects", key, f"{name[0]}, {METRICS[key]}", style, f"C{k}")
+            trained = [row for row in found if row["subjects"] in row["trained"]]
+            x, y = [row["subjects"] for row in trained], [row[key] for row in trained]
+            axis.plot(x, y, "o", mfc="none", ms=9, color=f"C{k}")
     title = "Obedience by subjects (ringed: trained on so many)"
     axis.set(xscale="log", ylim=(None, 1.01), xlabel="subjects", title=title)
 
@@ -127,6 +127,8 @@ def _groups(rows: Sequence[Row], keys: Sequence[str]) -> list[tuple[tuple[Any, .
     return sorted(found.items())
 
 
-def _line(axis: Any, rows: Sequence[Row], x: str, y: str, label: str, style: str = "o-") -> Any:
+def _line(
+    axis: Any, rows: Sequence[Row], x: str, y: str, label: str, style: str = "o-", colour: str | None = None
+) -> None:
     points = sorted((row[x], row[y]) for row in rows)
-    return axis.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+    axis.plot([p[0] for p in points], [p[1] for p in points], style, label=label, markersize=4, color=colour)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 HELD_OUT = Path("datasets/held-out")
 """Where held-out episodes are kept that the command records itself."""
+HELD_OUT_ROWS = 1000
+"""Rows of each at least: short ones of a world that is slow to reset begin in mid-game, where a subject's picture (its
+identity) may show what it carries."""
 SHOWN = ("ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "changed_tile", "isolation", "swap", "detector")
 _DEFAULTS = RolloutConfig()
 
@@ -150,7 +153,7 @@ def _held_out(folder: Path, worlds: Sequence[str], settings: EvaluationSettings)
 
     if (folder / BESIDE_WEIGHTS).is_dir():
         return folder / BESIDE_WEIGHTS
-    rows = settings.horizon + 3  # so that one rollout in every episode can be compared to its end
+    rows = max(settings.horizon + 3, HELD_OUT_ROWS)
     console.say(
         f"held-out episodes: {HELD_OUT}, {settings.rollouts} of {rows} rows of each world, recorded where missing"
     )

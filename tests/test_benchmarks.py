@@ -1,0 +1,162 @@
+"""The scaling benchmark measures what it says; nothing here looks at a clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.scaling import (
+    GRIDS,
+    NamedArena,
+    cost_cases,
+    lively_network,
+    make_world,
+    measure_cost,
+    measure_subjects,
+    synthetic_scene,
+    trained_subjects,
+)
+from benchmarks.scaling_report import draw, keep, markdown, merge
+from PIL import Image
+
+from actionparty.checkpoints import read_json
+from actionparty.config import MODEL_PRESETS, ModelConfig, TrainConfig, from_json
+from actionparty.data.clips import WorldClips
+from actionparty.data.dataset import load_episodes
+from actionparty.data.recording import record
+from actionparty.errors import InvalidInputError
+from actionparty.evaluation.evaluate import EvaluationSettings
+from actionparty.rollout.rollout import BatchRollout
+from actionparty.training.checkpoint import save_weights
+from actionparty.types import World
+from actionparty.worlds.arena import ArenaWorld
+
+TINY = MODEL_PRESETS["tiny"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def cost_row(cells: tuple[int, int], subjects: int, threads: int = 1, ms: float = 12.0) -> dict[str, Any]:
+    about = {"grid": list(cells), "cells": cells[0] * cells[1], "subjects": subjects, "threads": threads}
+    return about | {"ms_p50": ms, "ms_p95": 2 * ms, "cells_drawn": 7.0}
+
+
+def subjects_row(subjects: int, sa1: float) -> dict[str, Any]:
+    metrics = {"ma1": 0.5, "sa1": sa1, "sp_mean": 1.0, "detector": 1.0, "ci95": {"sa1": [sa1 - 0.1, sa1]}}
+    return {"world": "arena", "subjects": subjects, "grid": [9, 11], "trained": [2, 4], **metrics}
+
+
+def test_the_cases_cover_the_range_once() -> None:
+    cases = cost_cases()
+    assert len(cases) == len(set(cases))
+    assert [h * w for h, w in GRIDS][:: len(GRIDS) - 1] == [45, 4096]
+    assert {n for _, n in cases} == {1, 2, 4, 8, 16, 32, 64}
+
+
+@pytest.mark.parametrize(("grid", "subjects"), [((5, 9), 8), ((9, 13), 64), ((4, 16), 64)])
+def test_synthetic_scenes_hold_so_many_subjects_on_cells_of_their_own(grid: tuple[int, int], subjects: int) -> None:
+    scene = synthetic_scene(grid, subjects)
+    assert len(np.unique(scene.states.cells[-1], axis=0)) == subjects
+    assert scene.states.alive.all()
+    assert (scene.frames == synthetic_scene(grid, subjects).frames).all()
+
+
+def test_in_the_measured_network_everybody_lives_and_somebody_moves() -> None:
+    rollout = BatchRollout(lively_network(TINY))
+    rollout.reset([synthetic_scene((9, 13), 8)], [0])
+    before = rollout.last()
+    moved = 0
+    for _ in range(10):
+        after = rollout.step(np.zeros((1, 8), np.int64))
+        assert after.states.alive.all()
+        changed = (before.frames != after.frames).reshape(9, 8, 13, 8, 3).any((1, 3, 4))
+        moved += int((before.states.position != after.states.position).any(-1).sum())
+        assert changed.sum() <= 2 * 8
+        before = after
+    assert moved > 8
+
+
+def test_the_cost_says_what_was_measured() -> None:
+    row = measure_cost(lively_network(TINY), (5, 9), 3, steps=2)
+    assert (row["cells"], row["subjects"], row["steps"], row["threads"]) == (45, 3, 2, torch.get_num_threads())
+    assert row["ms_p95"] >= row["ms_p50"] > 0
+    assert 0 <= row["cells_drawn"] <= 6
+
+
+def test_a_named_arena_is_the_arena() -> None:
+    named, plain = make_world("arena_16"), ArenaWorld(16)
+    assert isinstance(named, World)
+    assert (named.spec.name, named.spec.grid, named.spec.subjects) == ("arena_16", plain.spec.grid, 16)
+    np.testing.assert_array_equal(named.reset(seed=3).frame, plain.reset(seed=3).frame)
+    chosen = np.full(16, plain.spec.action_index("forward"))
+    np.testing.assert_array_equal(named.step(chosen).frame, plain.step(chosen).frame)
+    named.close()
+    with pytest.raises(InvalidInputError, match="65 subjects"):
+        NamedArena(65)
+    assert make_world("arena", 5).spec.subjects == 5
+
+
+def test_one_dataset_holds_arenas_of_several_numbers(tmp_path: Path) -> None:
+    record(["arena_2", "arena_9"], 20, 0, 1, tmp_path / "set", make_world=make_world)
+    found = {e.world.name: e for e in load_episodes(tmp_path / "set", on_damage="raise")}
+    assert {name: e.world.subjects for name, e in found.items()} == {"arena_2": 2, "arena_9": 9}
+    assert len(WorldClips([found["arena_9"]])) == 19
+
+
+def test_the_recipe_is_one() -> None:
+    recipe = read_json(ROOT / "benchmarks" / "configs" / "arena.json")
+    assert from_json(ModelConfig, recipe["model"]) == MODEL_PRESETS["small"]
+    assert from_json(TrainConfig, recipe["train"]).frames > 0
+
+
+def test_more_subjects_than_were_trained_are_measured(tmp_path: Path) -> None:
+    config = ModelConfig(**{**vars(TINY), "worlds": ("arena_2", "arena_4")})
+    about = {"worlds": {f"arena_{n}": {"subjects": n} for n in (4, 2)} | {"coins": {"subjects": 2}}}
+    save_weights(tmp_path / "weights", config, lively_network(config).state_dict(), about)
+    settings = EvaluationSettings(2, 4, steps_per_episode=2, probes_per_episode=1, batch=2)
+    row = measure_subjects(str(tmp_path / "weights"), "arena", 12, tmp_path / "data", settings, 40, shard=20)
+    assert (row["subjects"], row["trained"], row["known"], row["rollouts"], row["horizon"]) == (12, [2, 4], False, 2, 4)
+    assert 0 < row["detector"] <= 1
+    assert row["alive"] == 1
+    assert 0 < row["sa1"] < 0.9, "its subjects move at random"
+    assert {"ma1", "ma", "sp_mean", "ci95"} <= set(row)
+    again = {p: p.read_bytes() for p in (tmp_path / "data").rglob("*.parquet")}
+    assert measure_subjects(str(tmp_path / "weights"), "arena", 12, tmp_path / "data", settings, 40, shard=20) == row
+    assert {p: p.read_bytes() for p in (tmp_path / "data").rglob("*.parquet")} == again
+
+
+def test_what_a_checkpoint_was_trained_on() -> None:
+    about = {"about": {"worlds": {"arena_9": {"subjects": 9}, "arena_2": {"subjects": 2}, "coins": {"subjects": 2}}}}
+    assert trained_subjects(about, "arena") == [2, 9]
+    assert trained_subjects(about, "coins") == [2]
+    assert trained_subjects({}, "coins") == []
+
+
+def test_rows_are_added_or_replaced(tmp_path: Path) -> None:
+    old = [cost_row((5, 9), 8), cost_row((9, 13), 8)]
+    new = [cost_row((9, 13), 8, ms=3.0), cost_row((5, 9), 8, threads=2)]
+    kept = merge(old, new, ("threads", "cells", "subjects"))
+    assert [(r["threads"], r["cells"], r["ms_p50"]) for r in kept] == [(1, 45, 12.0), (1, 117, 3.0), (2, 45, 12.0)]
+    keep(tmp_path / "out", "cost", old, ("threads", "cells", "subjects"))
+    keep(tmp_path / "out", "cost", new, ("threads", "cells", "subjects"))
+    assert read_json(tmp_path / "out" / "scaling.json") == {"cost": kept, "subjects": []}
+
+
+def test_tables_and_picture_hold_every_row(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    values: dict[str, list[dict[str, Any]]] = {
+        "cost": [cost_row((5, 9), 8), cost_row((9, 13), 8, ms=20.5), cost_row((64, 64), 8, ms=900)],
+        "subjects": [subjects_row(4, 0.9), subjects_row(16, 0.8)],
+    }
+    lines = markdown(values).splitlines()
+    assert "| 64 x 64 | 4,096 | 8 | 1 | 900.0 | 1800.0 | 7 |" in lines
+    assert "| arena | 16 | 2, 4 | 9 x 11 | 0.500 | - | 0.800 [0.700, 0.800] | - | 1.000 | - | 1.000 |" in lines
+    assert len(lines) == 2 + 3 + 1 + 2 + 2
+    parts: list[dict[str, list[dict[str, Any]]]] = [{}, {"cost": []}, {"subjects": []}]
+    for part in parts:
+        draw(values | part, tmp_path / "pictures" / "scaling.png")
+        with Image.open(tmp_path / "pictures" / "scaling.png") as picture:
+            assert picture.format == "PNG"
+            assert picture.width == 1650
