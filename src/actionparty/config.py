@@ -127,7 +127,7 @@ class TrainConfig:
     """Of whether the subjects that are gone come back, averaged over those alone: it is rare."""
     frame_weight: float = 3.0
     gate_weight: float = 1.0
-    jump_weight: float = 0.02
+    jump_weight: float = 0.1
     reward_weight: float = 0.05
     checkpoint_seconds: float = 120.0
     sample_power: float = 0.0

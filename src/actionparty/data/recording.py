@@ -53,7 +53,7 @@ class RecordingSummary:
 
 def record(
     worlds: Sequence[str],
-    steps: int,
+    steps: int | Mapping[str, int],
     seed: int,
     workers: int,
     out: Path,
@@ -66,6 +66,8 @@ def record(
 ) -> RecordingSummary:
     """Record until the dataset ``out`` holds ``steps`` rows of each of ``worlds``, with seed labels from ``seed`` on.
 
+    ``steps`` is one number, or one for each world.
+
     Only what is missing is recorded; nothing that is whole is ever replaced. ``make_world`` and ``make_policy`` must be
     importable functions; like every call that starts processes, call this under ``if __name__ == "__main__"``.
 
@@ -77,7 +79,9 @@ def record(
         KeyboardInterrupt: after everything was stopped; the dataset is whole and the same call goes on.
     """
     began = time.monotonic()
-    _check(steps, seed, workers, subjects, shard_steps)
+    wanted = dict(steps) if isinstance(steps, Mapping) else dict.fromkeys(worlds, steps)
+    for number in set(wanted.values()):
+        _check(number, seed, workers, subjects, shard_steps)
     make_policy(policy)  # an unknown policy or world shall not leave an empty dataset behind
     if make_world is catalogue.make_world:
         for world in worlds:
@@ -86,9 +90,10 @@ def record(
     with exclusive(out):
         dataset = open_dataset(out)
         damaged = mend(dataset)
-        settings = {"worlds": list(worlds), "steps": steps, "seed": seed, "policy": policy, "subjects": subjects}
+        asked = steps if isinstance(steps, int) else wanted
+        settings = {"worlds": list(worlds), "steps": asked, "seed": seed, "policy": policy, "subjects": subjects}
         note_recording(dataset, settings | {"shard_steps": shard_steps})
-        jobs = [Job(name, subjects, policy, seed, steps, shard_steps) for name in dict.fromkeys(worlds)]
+        jobs = [Job(name, subjects, policy, seed, wanted[name], shard_steps) for name in dict.fromkeys(worlds)]
         for job in jobs:
             job.count({name: shard for name, shard in dataset.shards.items() if name not in damaged})
         before = {job.world: sum(job.done.values()) for job in jobs}

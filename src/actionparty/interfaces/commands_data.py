@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actionparty.errors import InvalidInputError
 from actionparty.interfaces import console
 
 if TYPE_CHECKING:
@@ -29,10 +30,15 @@ def default_workers() -> int:
 
 
 def record(
-    worlds: Annotated[
-        list[str], typer.Argument(help="Names of worlds, as `actionparty worlds` lists them.", show_default=False)
-    ],
     out: Annotated[Path, typer.Option(help="Folder of the dataset; an existing dataset grows.", show_default=False)],
+    worlds: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of worlds, as `actionparty worlds` lists them.", show_default=False),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="A set of worlds instead: `all` substrates, or `starter`; large maps get more steps."),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Rows (frames) wanted of each world.")] = 20_000,
     seed: Annotated[int, typer.Option(help="First seed label; from 1,000,000 on for evaluation only.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", show_default=False)] = None,
@@ -53,8 +59,10 @@ def record(
       actionparty record arena --steps 2000 --out datasets/arena
       actionparty record coins clean_up --steps 20000 --out datasets/party
       actionparty record coins --seed 1000000 --steps 4000 --out datasets/test
+      actionparty record --suite all --steps 20000 --out datasets/all
     """
-    summary = record_with_bars(worlds, steps, seed, out, workers, policy, subjects, shard_steps)
+    wanted = _wanted_steps(worlds or [], suite, steps)
+    summary = record_with_bars(list(wanted), wanted, seed, out, workers, policy, subjects, shard_steps)
     rows = sum(summary.rows.values())
     speed = rows / summary.seconds if summary.seconds else 0.0
     if as_json:
@@ -80,9 +88,21 @@ def record(
         raise typer.Exit(console.USER_ERROR if len(summary.skipped) == len(summary.rows) else console.NOT_ALL_WELL)
 
 
+def _wanted_steps(worlds: Sequence[str], suite: str | None, steps: int) -> dict[str, int]:
+    """Return the rows wanted of each world: of those named, or of those in the suite."""
+    from actionparty.worlds.catalogue import world_spec
+    from actionparty.worlds.suites import suite_steps
+
+    if bool(worlds) == (suite is not None):
+        raise InvalidInputError("name the worlds to record, or give --suite NAME (one of the two).")
+    if suite is not None:
+        return suite_steps(suite, steps)
+    return {world_spec(name).name: steps for name in worlds}
+
+
 def record_with_bars(
     worlds: Sequence[str],
-    steps: int,
+    steps: int | Mapping[str, int],
     seed: int,
     out: Path,
     workers: int | None = None,
@@ -97,7 +117,8 @@ def record_with_bars(
     names = [world_spec(name).name for name in worlds]  # an unknown name is refused before anything is written
     crew = default_workers() if workers is None else workers
     with console.progress() as bars:
-        tasks = {name: bars.add_task(name, total=steps) for name in dict.fromkeys(names)}
+        totals = steps if isinstance(steps, Mapping) else dict.fromkeys(names, steps)
+        tasks = {name: bars.add_task(name, total=totals[name]) for name in dict.fromkeys(names)}
 
         def show(world: str, rows: int, wanted: int) -> None:
             bars.update(tasks[world], completed=rows, total=wanted)
