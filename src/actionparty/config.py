@@ -139,8 +139,18 @@ class TrainConfig:
             raise InvalidInputError(f"train config: bf16 must be auto, on or off, but is {self.bf16!r}.")
         if self.frames < 1 or self.batch < 1:
             raise InvalidInputError(f"train config: frames ({self.frames}) and batch ({self.batch}) must be positive.")
-        if self.learning_rate <= 0:
-            raise InvalidInputError(f"train config: learning_rate must be above 0, but is {self.learning_rate}.")
+        if not self.learning_rate > 0 or not self.muon_rate > 0:
+            raise InvalidInputError(
+                f"train config: learning_rate ({self.learning_rate}) and muon_rate ({self.muon_rate}) must be above 0."
+            )
+        if not isinstance(self.frames, int) or not isinstance(self.batch, int) or self.render_cells < 1:
+            raise InvalidInputError("train config: frames, batch and render_cells must be whole numbers from 1 on.")
+        for name in ("corrupt", "unroll", "event_share", "world_dropout", "final_rate", "decay_share", "ema"):
+            if not 0 <= getattr(self, name) <= 1:  # NaN fails too
+                raise InvalidInputError(f"train config: {name} must be 0 to 1, but is {getattr(self, name)}.")
+        for name in ("state_weight", "return_weight", "frame_weight", "gate_weight", "jump_weight", "reward_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InvalidInputError(f"train config: {name} must be at least 0, but is {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)

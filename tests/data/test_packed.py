@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -109,3 +110,15 @@ def test_what_is_wrong_is_said(tables: list[WorldTable], tmp_path: Path) -> None
 def test_worlds_of_different_kinds_do_not_mix() -> None:
     with pytest.raises(DatasetError, match="different folders"):
         WorldTable.of([play(9, 1), replace(renamed(play(9, 1, subjects=3), "arena"))])
+
+
+def test_an_interrupted_pack_leaves_no_half_folder(tables: list[WorldTable], tmp_path: Path) -> None:
+    def broken() -> Iterator[WorldTable]:
+        yield tables[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_packed(broken(), tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+    write_packed(iter(tables), tmp_path / "packed")
+    assert len(packed_worlds(tmp_path / "packed")) == 2

@@ -11,6 +11,7 @@ from tests.training.samples import QUICK, TINY, trainer
 
 from actionparty.checkpoints import read_json
 from actionparty.config import ModelConfig, RolloutConfig, TrainConfig, from_json
+from actionparty.errors import InvalidInputError
 from actionparty.training.objective import subjects_of
 from actionparty.training.sampling import StepNoise, sample_step
 
@@ -63,3 +64,12 @@ def test_a_recipe_trains_and_rolls_out(path: Path, tmp_path: Path) -> None:
     assert step.pixels.shape == (3, 63, 192)
     assert step.pixels.isfinite().all()
     assert step.changed.all() == (not tiny.staged)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"ema": 5}, {"corrupt": -3}, {"render_cells": 0}, {"unroll": float("nan")}, {"frames": 1.5}, {"muon_rate": 0.0}],
+)
+def test_a_recipe_with_nonsense_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match="train config"):
+        from_json(TrainConfig, settings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +29,7 @@ from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 FORMAT = 1
 INDEX = "packed.json"
 PART_BYTES = 60_000_000
+_MOST_CELLS = 2**16
 _ENTRY_BYTES = 300
 """At most what an archive adds to each array."""
 _ARRAYS = tuple(f.name for f in fields(WorldTable) if f.name not in ("spec", "grid"))
@@ -43,7 +45,9 @@ def write_packed(tables: Iterable[WorldTable], out: Path, part_bytes: int = PART
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidInputError(f"{out}: exists and is not empty; choose another --out.")
-    make_folder(out)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    make_folder(partial)
     parts: list[dict[str, Any]] = []
     arrays: dict[str, bytes] = {}
     worlds: dict[str, Any] = {}
@@ -55,13 +59,19 @@ def write_packed(tables: Iterable[WorldTable], out: Path, part_bytes: int = PART
                 f"{name}: {size / 1e6:.0f} MB packed, more than a part may have ({part_bytes / 1e6:.0f})."
             )
         if _size(arrays) + size > part_bytes:
-            parts.append(_write_part(out, len(parts), arrays, worlds))
+            parts.append(_write_part(partial, len(parts), arrays, worlds))
             arrays, worlds = {}, {}
         arrays |= {f"{name}/{key}.npy.z": value for key, value in packed.items()}
         worlds[name] = {"spec": spec_to_json(table.spec), "rows": len(table)}
     if worlds:
-        parts.append(_write_part(out, len(parts), arrays, worlds))
-    write_atomic(out / INDEX, seal({"format": FORMAT, "parts": parts}, indent=2))
+        parts.append(_write_part(partial, len(parts), arrays, worlds))
+    if not parts:
+        shutil.rmtree(partial)
+        raise DatasetError("nothing to pack: no world has episodes to train on.")
+    write_atomic(partial / INDEX, seal({"format": FORMAT, "parts": parts}, indent=2))
+    if out.exists():
+        out.rmdir()  # it is empty
+    partial.rename(out)
     return parts
 
 
@@ -113,6 +123,8 @@ def _encode(table: WorldTable) -> dict[str, bytes]:
 def changes(grid: np.ndarray) -> dict[str, np.ndarray]:
     """Return the cells of ``grid`` (R, M) that differ from the row before: how many per row, which, and their tiles."""
     before = np.vstack([np.full((1, grid.shape[1]), -1, grid.dtype), grid[:-1]])
+    if grid.shape[1] > _MOST_CELLS:
+        raise DatasetError(f"a frame has {grid.shape[1]} cells; packed datasets hold at most {_MOST_CELLS}.")
     row, cell = np.nonzero(grid != before)
     return {
         "change_count": np.bincount(row, minlength=len(grid)).astype(np.uint16),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actionparty.errors import DatasetError
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import DatasetPath, Json
 
@@ -41,7 +40,11 @@ def pack(
 
         def tables() -> Iterator[WorldTable]:
             for name in names:
-                yield _table(dataset, name)
+                table = _table(dataset, name)
+                if table is None:
+                    console.say(f"{name}: no episodes to train on, left out")
+                else:
+                    yield table
                 bars.advance(task)
 
         parts = write_packed(tables(), out, part_mb * 1_000_000)
@@ -51,16 +54,14 @@ def pack(
         console.print_json({"out": str(out), "rows": rows, "bytes": size, "parts": parts})
         return
     console.print_table("", ("part", "worlds", "MB"), ((p["file"], len(p["worlds"]), p["bytes"] / 1e6) for p in parts))
-    console.tell(f"{rows:,} rows of {len(names)} worlds, {size / max(rows, 1):.1f} bytes each -> {out}")
+    console.tell(f"{rows:,} rows, {size / max(rows, 1):.1f} bytes each -> {out}")
 
 
-def _table(dataset: Path, world: str) -> WorldTable:
+def _table(dataset: Path, world: str) -> WorldTable | None:
+    """Return the table of what may be trained on; None where that is nothing."""
     from actionparty.data.dataset import load_episodes
     from actionparty.data.recording import FIRST_EVALUATION_SEED
     from actionparty.data.tables import WorldTable
 
-    episodes = (e for e in load_episodes(dataset, [world]) if e.seed < FIRST_EVALUATION_SEED)
-    try:
-        return WorldTable.of(episodes)
-    except DatasetError as error:
-        raise DatasetError(f"{dataset}, {world}: {error}") from error
+    episodes = [e for e in load_episodes(dataset, [world]) if e.seed < FIRST_EVALUATION_SEED]
+    return WorldTable.of(episodes) if episodes else None

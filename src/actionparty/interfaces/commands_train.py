@@ -163,6 +163,8 @@ def training_clips(datasets: Sequence[Path], worlds: Sequence[str] | None) -> di
                     raise DatasetError(f"{path}: {table.spec.name} is also in another dataset; pack them together.")
                 clips[table.spec.name] = WorldClips(table)
             continue
+        if clash := [name for name in wanted if name in clips]:
+            raise DatasetError(f"{path}: {clash[0]} is also in a packed dataset; pack them together.")
         for episode in load_episodes(path, wanted):
             if episode.seed < FIRST_EVALUATION_SEED:
                 found.setdefault(episode.world.name, []).append(episode)

@@ -203,8 +203,8 @@ def _joint_losses(
     losses = state_losses(states, inputs, time)
     if bool(inputs.states.jump.any()):
         losses["jump"] = _jump_loss(joint.point(features, seen), inputs, grid)
-    changed = inputs.changed
-    losses["frame"] = error[changed].sum() / changed.sum().clamp(min=1) + error[~changed].mean()
+    halves = (inputs.changed, ~inputs.changed)
+    losses["frame"] = torch.stack([error[half].sum() / half.sum().clamp(min=1) for half in halves]).sum()
     losses["reward"] = _head_loss(network, features, clips)
     return losses
 
