@@ -24,7 +24,8 @@ STAMP = VENV / "actionparty.json"
 HALF_MADE = VENV / "half-made"
 EXTRAS = {
     "demo": ("video",),
-    "test": ("dev", "meltingpot", "train", "video"),
+    "play": ("serve", "video"),
+    "test": ("dev", "meltingpot", "serve", "train", "video"),
     "record": ("meltingpot",),
     "evaluate": ("meltingpot", "train"),
 }
@@ -126,8 +127,7 @@ def main(arguments: list[str]) -> int:
     command = arguments[0] if arguments else "--help"
     wanted = set(EXTRAS.get(command, ("train", "video")))
     with wait_turn():
-        have = installed_extras()
-        if have is None or not wanted <= have:
+        if (have := installed_extras()) is None or not wanted <= have:
             make_venv()
             install(wanted | (have or set()))
     os.environ.setdefault("GOMP_SPINCOUNT", "0")  # waiting threads that spin make torch on busy cores ten times slower

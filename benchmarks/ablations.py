@@ -21,6 +21,8 @@ from PIL import Image, ImageDraw
 
 from actionparty.evaluation.folder import load_report
 from actionparty.evaluation.records import RolloutRecord
+from actionparty.evaluation.report import EvaluationReport
+from actionparty.types import CELL
 
 RECIPES = Path(__file__).parent / "configs/ablations"
 ORDER = (
@@ -59,14 +61,12 @@ def evaluate(name: str, held_out: Path, runs: Path, reports: Path) -> None:
     run("evaluate", str(runs / name), "--data", str(held_out), *steps, "--out", str(reports / name))
 
 
-def table(reports: Path, names: Sequence[str]) -> str:
-    """Return a Markdown table of the mean over worlds, and of the drop of SP and MA against the full model."""
-    found = {name: load_report(reports / name)[0].to_json() for name in names}
-    lines = [f"| variant | world | {' | '.join(METRICS)} | SP@200 |", f"|---|---|{'---|' * (len(METRICS) + 1)}"]
-    for name, report in found.items():
-        for world, row in report["worlds"].items():
-            curve = load_report(reports / name)[0].worlds[world].curves["sp"]
-            last = np.mean([x for x in curve[-WINDOW:] if x is not None])
+def table(reports: Mapping[str, EvaluationReport]) -> str:
+    """Return a Markdown table: every variant in every world, SP@200 being the mean of the last ten steps."""
+    lines = [f"| variant | world | {' | '.join(METRICS)} | sp@200 |", f"|---|---|{'---|' * (len(METRICS) + 1)}"]
+    for name, report in reports.items():
+        for world, row in report.to_json()["worlds"].items():
+            last = smooth(report.worlds[world].curves["sp"])[-1]
             cells = [f"{row[m]:.3f}" if m in row else "-" for m in METRICS]
             lines.append(
                 f"| {name} | {world.removeprefix('collaborative_cooking__')} | {' | '.join(cells)} | {last:.3f} |"
@@ -80,17 +80,15 @@ def smooth(curve: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nanmean(values[max(0, t - WINDOW + 1) : t + 1]) for t in range(len(values))])
 
 
-def draw_curves(reports: Path, names: Sequence[str], path: Path) -> None:
+def draw_curves(reports: Mapping[str, EvaluationReport], path: Path) -> None:
     """Draw SP and MA over the steps of the rollouts, a panel for each world and metric."""
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots(2, len(WORLDS), sharex=True, sharey=True)
     for column, world in enumerate(WORLDS):
         for line, (metric, label) in enumerate((("sp", "subject preservation"), ("ma", "movement accuracy"))):
             axis = axes[line][column]
-            for name in names:
-                axis.plot(
-                    smooth(load_report(reports / name)[0].worlds[world].curves[metric]), label=name, linewidth=1.4
-                )
+            for name, report in reports.items():
+                axis.plot(smooth(report.worlds[world].curves[metric]), label=name, linewidth=1.4)
             axis.set(title=world if line == 0 else "", ylabel=label if column == 0 else "", ylim=(0, 1.02))
             axis.grid(alpha=0.3)
             if line:
@@ -101,13 +99,14 @@ def draw_curves(reports: Path, names: Sequence[str], path: Path) -> None:
 
 def draw_film(records: Mapping[str, RolloutRecord], path: Path, scale: int = 2) -> None:
     """Draw the first rollout of every variant at ``FILM`` steps, a row each, and the simulator in the last row."""
-    rows: list[tuple[str, list[NDArray[np.uint8]]]] = []
+    rows: list[tuple[str, list[NDArray[np.uint8] | None]]] = []
     for name, record in records.items():
         shots = {s.step: s for s in record.shots if s.reason == "film" and s.rollout == 0}
-        rows.append((name, [shots[t].frame for t in FILM]))
-        real = [truth for t in FILM if (truth := shots[t].truth) is not None]
+        rows.append((name, [shots[t].frame if t in shots else None for t in FILM]))
+        real = [shots[t].truth if t in shots else None for t in FILM]
     rows.append(("the simulator", real))
-    height, width = (side * scale for side in rows[0][1][0].shape[:2])
+    grid = next(iter(records.values())).world.grid
+    height, width = (side * CELL * scale for side in grid)
     sheet = Image.new("RGB", (150 + len(FILM) * (width + 4), 18 + len(rows) * (height + 4)), "white")
     pen = ImageDraw.Draw(sheet)
     for column, step in enumerate(FILM):
@@ -115,6 +114,8 @@ def draw_film(records: Mapping[str, RolloutRecord], path: Path, scale: int = 2) 
     for line, (name, frames) in enumerate(rows):
         pen.text((4, 18 + line * (height + 4) + height // 2 - 6), name, fill="black")
         for column, frame in enumerate(frames):
+            if frame is None:
+                continue
             picture = Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(picture, (150 + column * (width + 4), 18 + line * (height + 4)))
     sheet.save(path, optimize=True)
@@ -134,10 +135,12 @@ def main() -> None:
         train(name, options.data, options.runs)
     for name in options.only:
         evaluate(name, options.held_out, options.runs, options.reports)
-    print(table(options.reports, options.only))
-    draw_curves(options.reports, options.only, options.images / "ablation-curves.png")
+    loaded = {name: load_report(options.reports / name) for name in options.only}
+    reports = {name: report for name, (report, _) in loaded.items()}
+    print(table(reports))
+    draw_curves(reports, options.images / "ablation-curves.png")
     for world in WORLDS:
-        records = {name: load_report(options.reports / name)[1][world] for name in options.only}
+        records = {name: kept[world] for name, (_, kept) in loaded.items()}
         draw_film(records, options.images / f"ablation-film-{world.split('__')[-1]}.png")
 
 

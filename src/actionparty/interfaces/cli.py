@@ -13,6 +13,7 @@ from actionparty.interfaces import (
     commands_evaluate,
     commands_export,
     commands_pack,
+    commands_play,
     commands_rollout,
     commands_train,
     commands_worlds,
@@ -38,6 +39,7 @@ app.command()(commands_evaluate.evaluate)
 app.command()(commands_compare.compare)
 app.command()(commands_export.export)
 app.command()(commands_demo.demo)
+app.command()(commands_play.play)
 
 
 def _version(wanted: bool) -> None:

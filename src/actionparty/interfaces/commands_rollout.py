@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -31,8 +31,8 @@ Choose = Callable[[int, Observation], Ints]
 
 
 def rollout(
-    world: Annotated[str, typer.Argument(help="World to generate.", show_default=False)],
     out: Annotated[Path, typer.Option(help="New folder for the result.", show_default=False)],
+    world: Annotated[str | None, typer.Argument(help="World to generate.", show_default=False)] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(help="Run folder, or name of shipped weights. (default: shipped ones that know the world)"),
@@ -52,6 +52,9 @@ def rollout(
     update_steps: Annotated[int, typer.Option(help="Steps of the flow over states.")] = _DEFAULTS.update_steps,
     render_steps: Annotated[int, typer.Option(help="Steps of the flow over pixels.")] = _DEFAULTS.render_steps,
     snap: Annotated[bool, typer.Option("--snap", help="Replace every drawn tile by the nearest known one.")] = False,
+    replay: Annotated[
+        Path | None, typer.Option(help="Generate again what was played (a replay file of `play`).", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Generate an episode of a world, without its simulator.
@@ -64,11 +67,17 @@ def rollout(
       actionparty rollout coins --out outputs/coins
       actionparty rollout arena --checkpoint runs/arena --data datasets/arena --out outputs/arena
       actionparty rollout coins --actions outputs/coins/rollout.json --out outputs/again
+      actionparty rollout --replay coins.replay --out outputs/played
     """
+    if replay is not None:
+        _run_replay(replay, out, checkpoint, as_json)
+        return
+    if world is None:
+        raise InvalidInputError("say which world to generate; `actionparty worlds` lists them.")
     from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.rollout.generated_world import GeneratedWorld
     from actionparty.rollout.rollout import BatchRollout
-    from actionparty.rollout.scenes import find_scene, load_palette, load_scene, save_scene
+    from actionparty.rollout.scenes import find_scene, load_palette, load_scene
     from actionparty.training.checkpoint import load_network
 
     console.check_new(out)
@@ -80,31 +89,55 @@ def rollout(
         raise InvalidInputError(f"--scene {scene} is one of {start.world.name}, not of {world}.")
     generated = GeneratedWorld(BatchRollout(network, settings, load_palette(folder, world) if snap else None), [start])
     rows = read_actions(actions, start.world) if actions is not None else None
-    choose = _ask(policy, start.world, seed) if rows is None else _follow(rows)
+    choose = _ask(policy, start.world, seed) if rows is None else follow(rows)
     wanted = steps or (DEFAULT_STEPS if rows is None else len(rows))
     played = play(generated, start, choose, wanted, seed, policy if actions is None else "script")
-    _write(out, played.episode)
-    save_scene(out / "scene.npz", start)
-    recipe = {
+    write_result(out, played, start)
+    recipe = recipe_of(played, start, fingerprint(folder), seed, to_json(settings))
+    (out / "rollout.json").write_text(json.dumps(recipe))
+    _tell(out, recipe, as_json)
+
+
+def _tell(out: Path, recipe: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        console.print_json({"out": str(out), **recipe})
+        return
+    what = f"{recipe['world']}, {recipe['subjects']} subjects, {recipe['frames']} frames"
+    console.tell(f"{what}, {recipe['frames_per_second']:.0f} frames/s -> {out}")
+
+
+def _run_replay(path: Path, out: Path, checkpoint: str | None, as_json: bool) -> None:
+    from actionparty.interfaces.replaying import run_replay, tell_difference
+
+    recipe, differs = run_replay(path, out, checkpoint)
+    _tell(out, recipe, as_json)
+    console.say(tell_difference(differs))
+    if differs is not None:
+        raise typer.Exit(console.NOT_ALL_WELL)
+
+
+def recipe_of(played: Played, start: Scene, checkpoint: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what says how to repeat a rollout, and how it went."""
+    return {
         "world": start.world.name,
         "subjects": start.world.subjects,
-        "checkpoint": fingerprint(folder),
+        "checkpoint": checkpoint,
         "scene": start.source,
         "seed": seed,
-        "settings": to_json(settings),
+        "settings": settings,
         "frames": len(played.episode) - 1,
         "frames_per_second": round(played.frames_per_second, 1),
         "reward": played.episode.rewards.sum(0).round(3).tolist(),
         "actions": [[start.world.actions[a] for a in row] for row in played.episode.actions[1:]],
     }
-    (out / "rollout.json").write_text(json.dumps(recipe))
-    if as_json:
-        console.print_json({"out": str(out), **recipe})
-    else:
-        speed = f"{played.frames_per_second:.0f} frames/s"
-        console.tell(
-            f"{start.world.name}, {start.world.subjects} subjects, {recipe['frames']} frames, {speed} -> {out}"
-        )
+
+
+def write_result(out: Path, played: Played, start: Scene) -> None:
+    """Write film, filmstrip, episode and scene into the new folder ``out``."""
+    from actionparty.rollout.scenes import save_scene
+
+    _write(out, played.episode)
+    save_scene(out / "scene.npz", start)
 
 
 @dataclass(frozen=True)
@@ -197,7 +230,9 @@ def _scene_from_data(path: Path, world: str, number: str, network: Network) -> S
     raise InvalidInputError(f"{path}: there is no episode number {number} of {world}.")
 
 
-def _follow(rows: Ints) -> Choose:
+def follow(rows: Ints) -> Choose:
+    """Return what chooses the rows (T, N) of ``rows`` one after the other."""
+
     def choose(step: int, observation: Observation) -> Ints:
         if step >= len(rows):
             raise InvalidInputError(f"the actions end after {len(rows)} steps: give --steps {len(rows)} or fewer.")

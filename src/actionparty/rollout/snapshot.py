@@ -1,4 +1,4 @@
-"""Snapshots: one rollout as a value that can be kept, packed, forked and gone on from, alone or in a batch of others."""
+"""Snapshots: one rollout as a value that can be kept, packed, forked and gone on from, alone or in a batch."""
 
 from __future__ import annotations
 
@@ -91,8 +91,7 @@ def take(rollout: BatchRollout) -> list[Snapshot]:
     """Return each rollout of a batch as it stands."""
     columns = {name: value.cpu() for name, value in vars(rollout._started()).items()}
     return [
-        Snapshot(rollout.spec, {name: value[i].clone() for name, value in columns.items()})
-        for i in range(rollout.size)
+        Snapshot(rollout.spec, {name: value[i].clone() for name, value in columns.items()}) for i in range(rollout.size)
     ]
 
 

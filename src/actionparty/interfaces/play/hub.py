@@ -1,0 +1,222 @@
+"""The hub: all rooms of a server, and how each connection is served. Knows WebSockets, no other HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from actionparty.errors import ActionPartyError, InvalidInputError
+from actionparty.interfaces.play import messages as m
+from actionparty.interfaces.play.engine import Engine
+from actionparty.interfaces.play.limits import PATIENCE, Bucket
+from actionparty.interfaces.play.live import Client, LiveRoom
+from actionparty.interfaces.play.menu import ShippedMenu
+from actionparty.interfaces.play.messages import Said
+from actionparty.interfaces.play.room import Room
+from actionparty.interfaces.play.services import Services
+
+MOST_ROOMS = 16
+MOST_CLIENTS = 300
+EMPTY_SECONDS = 600.0
+"""How long a room without anybody stays."""
+HELLO_SECONDS = 10.0
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+_TOO_BIG, _POLICY, _TRY_LATER = 1009, 1008, 1013
+_LOG = logging.getLogger(__name__)
+
+
+class Hub:
+    """The rooms of a server; lives in one event loop."""
+
+    def __init__(
+        self, menu: ShippedMenu, engine: Engine, services: Services, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.menu, self.engine, self.services, self.clock = menu, engine, services, clock
+        self.rooms: dict[str, LiveRoom] = {}
+        self._numbers = count(1)
+        self._clients = 0
+
+    async def open(self, wanted: m.NewRoom) -> str:
+        """Open a room and return its name.
+
+        Raises:
+            UnknownNameError: no such world here; the nearest names are suggested.
+            InvalidInputError: no such scene, or no more rooms fit.
+        """
+        await self._make_place()
+        name = "".join(secrets.choice(_LETTERS) for _ in range(8))
+        seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
+        room = Room(name, self.menu, (wanted.world, wanted.scene, seed))
+        if wanted.saved is not None:
+            room.start_from(self.services.saved_scene(wanted.saved, room.spec))
+        self.rooms[name] = LiveRoom(room, self.engine, self.clock)
+        return name
+
+    async def _make_place(self) -> None:
+        now = self.clock()
+        empty = sorted((r for r in self.rooms.values() if not r.clients), key=lambda r: r.empty_since)
+        full = len(self.rooms) >= MOST_ROOMS
+        for i, live in enumerate(empty):
+            if now - live.empty_since > EMPTY_SECONDS or (full and i == 0):
+                await self.drop(live.room.name, "nobody was here for a while")
+        if len(self.rooms) >= MOST_ROOMS:
+            raise InvalidInputError(f"{MOST_ROOMS} rooms are open, more don't fit: join one of them.")
+
+    async def drop(self, name: str, reason: str) -> None:
+        """Close a room."""
+        if live := self.rooms.pop(name, None):
+            await live.close(reason)
+
+    async def close(self) -> None:
+        """Close all rooms."""
+        for name in list(self.rooms):
+            await self.drop(name, "the server is shutting down")
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Return the open rooms."""
+        return [
+            {
+                "room": name,
+                "world": live.room.world,
+                "people": len(live.clients),
+                "seats_free": sum(seat.kind != "human" for seat in live.room.table.seats),
+            }
+            for name, live in self.rooms.items()
+        ]
+
+    async def serve(self, socket: WebSocket, name: str) -> None:
+        """Serve an accepted connection to the room ``name`` until it ends."""
+        live = self.rooms.get(name)
+        if live is None or self._clients >= MOST_CLIENTS:
+            reason = "there is no such room (any more)" if live is None else "this server is full"
+            await _refuse(socket, "no_room" if live is None else "full", reason)
+            return
+        self._clients += 1
+        client = Client(next(self._numbers))
+        tasks = (
+            asyncio.create_task(_write(socket, client)),
+            asyncio.create_task(_Reader(self, live, client, socket).run()),
+        )
+        for task in tasks:
+            task.add_done_callback(_report)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._clients -= 1
+            live.leave(client)
+            for task in tasks:
+                task.cancel()
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await socket.close(_POLICY if client.closed else 1000, (client.closed or "")[:120])
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, WebSocketDisconnect | RuntimeError):
+        _LOG.error("a connection ended with %s: %s", type(error).__name__, error, exc_info=error)
+
+
+async def _refuse(socket: WebSocket, code: str, reason: str) -> None:
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await socket.send_json({"type": "error", "code": code, "message": reason})
+        await socket.send_json({"type": "closed", "reason": reason})
+        await socket.close(_TRY_LATER, reason)
+
+
+async def _write(socket: WebSocket, client: Client) -> None:
+    """Send what waits, one message at a time; a slow connection only ever waits for itself."""
+    while True:
+        await client.waiting.wait()
+        client.waiting.clear()
+        while len(client.outbox):
+            message = client.outbox.pop()
+            if isinstance(message, str):
+                await socket.send_text(message)
+            else:
+                await socket.send_bytes(message)
+        if client.closed is not None:
+            return
+
+
+class _Reader:
+    """Reads what one client says, within its limits."""
+
+    def __init__(self, hub: Hub, live: LiveRoom, client: Client, socket: WebSocket) -> None:
+        self._hub, self._live, self._client, self._socket = hub, live, client, socket
+        self._bucket = Bucket(hub.clock())
+        self._told_rate = float("-inf")
+        self._greeted = False
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                while not self._greeted:
+                    await self._next()
+        except TimeoutError:
+            self._client.close("no hello came")
+        while self._client.closed is None:
+            await self._next()
+
+    async def _next(self) -> None:
+        event = await self._socket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(event.get("code") or 1005)
+        if not self._bucket.take(self._hub.clock()):
+            self._too_often()
+            return
+        text = event.get("text")
+        if text is None:
+            self._refuse("invalid", "only text messages are understood.")
+            return
+        try:
+            message = m.parse(text)
+        except ActionPartyError as error:
+            self._refuse("invalid", str(error))
+            return
+        await self._do(message)
+
+    async def _do(self, message: m.Message) -> None:
+        try:
+            if isinstance(message, m.Hello):
+                self._greet(message)
+            elif not self._greeted:
+                self._refuse("hello", "say hello first.")
+            elif isinstance(message, m.Ping):
+                self._client.say(Said("pong", {"t": message.t, "server_ms": round(self._hub.clock() * 1000, 1)}))
+            elif not self._hub.services.handle(self._live, self._client, message):
+                self._live.handle(self._client, message)
+        except ActionPartyError as error:
+            self._refuse("refused", str(error))
+        except Exception as error:  # noqa: BLE001 (a bug in one answer must not end anybody's game; it is logged)
+            _LOG.exception("room %s: message %s failed", self._live.room.name, message.type)
+            self._refuse("internal", f"that went wrong on the server ({type(error).__name__}).")
+
+    def _greet(self, message: m.Hello) -> None:
+        if self._greeted:
+            self._refuse("hello", "you have said hello already.")
+            return
+        self._greeted = True
+        try:
+            self._live.join(self._client, message)
+        except InvalidInputError as error:
+            self._refuse("full", str(error))
+            self._client.close(str(error))
+
+    def _too_often(self) -> None:
+        now = self._hub.clock()
+        if now - self._told_rate > 1:
+            self._told_rate = now
+            self._refuse("rate", "too many messages: some were dropped.")
+        if self._bucket.refused > PATIENCE:
+            self._client.close("too many messages")
+
+    def _refuse(self, code: str, message: str) -> None:
+        self._client.say(m.error(code, message, self._client.number))

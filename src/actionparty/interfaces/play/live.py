@@ -1,0 +1,303 @@
+"""A live room: drives a room by the clock, gives its work to the engine, and delivers what it says and shows.
+
+It runs in one event loop and never waits for the model or for a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from actionparty.errors import InvalidInputError
+from actionparty.interfaces.play import messages as m
+from actionparty.interfaces.play.check import Beside, Opening, has_simulator
+from actionparty.interfaces.play.engine import Engine
+from actionparty.interfaces.play.jobs import Begin, Job, Step
+from actionparty.interfaces.play.messages import Said
+from actionparty.interfaces.play.room import Room
+from actionparty.interfaces.play.see import Seen, look
+from actionparty.interfaces.play.wire import Outbox, Picture
+from actionparty.rollout.snapshot import Snapshot, Stepped
+from actionparty.types import Ints, Observation, Scene
+
+STATUS_SECONDS = 1.0
+OVERLAY_SECONDS = 0.25
+_LOG = logging.getLogger(__name__)
+
+
+class Client:
+    """One connection of a room: what waits for it, and what it wants to see."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.outbox = Outbox()
+        self.overlay = False
+        self.check = False
+        self.waiting = asyncio.Event()
+        self.closed: str | None = None
+        """Why the connection must end, None while it may go on."""
+
+    def say(self, said: Said) -> None:
+        """Queue a text."""
+        self.outbox.say(said)
+        if self.outbox.overflow:
+            self.close("too slow: too many messages are unread")
+        self.waiting.set()
+
+    def show(self, picture: Picture) -> None:
+        """Queue a frame."""
+        self.outbox.show(picture)
+        self.waiting.set()
+
+    def close(self, reason: str) -> None:
+        """End the connection."""
+        self.closed = self.closed or reason
+        self.waiting.set()
+
+
+class LiveRoom:
+    """A room with its clients, driven by one task."""
+
+    def __init__(self, room: Room, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+        self.room, self.engine, self.clock = room, engine, clock
+        self.clients: dict[int, Client] = {}
+        self.empty_since = clock()
+        self.ticks = 0
+        self._serial = -1
+        self._picture: Picture | None = None
+        self._wake = asyncio.Event()
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._beside: Beside | None = None
+        self._opening: Opening | None = None
+        self._real_scene: Scene | None = None
+        self._real: Picture | None = None
+        self._real_branch = -1
+        self._looking = False
+        self._looked = self._told = float("-inf")
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self, reason: str) -> None:
+        """End the room; everybody in it is told why."""
+        for client in self.clients.values():
+            client.say(Said("closed", {"reason": reason}))
+            client.close(reason)
+        self._end_check(None)
+        for task in (self._task, *self._jobs):
+            task.cancel()
+        await asyncio.gather(self._task, *self._jobs, return_exceptions=True)
+
+    def join(self, client: Client, hello: m.Hello) -> None:
+        """Let a client in; raises what ``Room.join`` does."""
+        said = self.room.join(client.number, hello.name, hello.token, self.clock())
+        self.clients[client.number] = client
+        self.deliver(said)
+        if self._picture is not None:
+            client.show(self._picture)
+        self._wake.set()
+
+    def leave(self, client: Client) -> None:
+        """Note that a client is gone."""
+        if self.clients.pop(client.number, None) is None:
+            return
+        self.deliver(self.room.leave(client.number, self.clock()))
+        if not self.clients:
+            self.empty_since = self.clock()
+        if not any(other.check for other in self.clients.values()):
+            self._end_check(None)
+        self._wake.set()
+
+    def handle(self, client: Client, message: m.Message) -> None:
+        """Pass a message to the room."""
+        self.deliver(self.room.handle(client.number, message, self.clock()))
+        self.publish()
+        self._wake.set()
+
+    def load_scene(self, client: Client, scene: Scene) -> None:
+        """Start from a scene that a client brought; raises as ``Room.load``."""
+        self.room.load(client.number, scene)
+        self._wake.set()
+
+    async def set_check(self, client: Client, on: bool) -> None:
+        """Run the real simulator beside, the room starting from its frames, or end that.
+
+        Raises:
+            InvalidInputError: there is no simulator of this world here, or ``client`` does not steer the room.
+        """
+        client.check = on
+        if not on:
+            if not any(other.check for other in self.clients.values()):
+                self._end_check(None)
+            return
+        if self._beside is not None:
+            if self._real is not None:
+                client.show(self._real)
+            return
+        client.check = False
+        self.room.audience.check_steering(client.number)
+        if not has_simulator(self.room.world):
+            raise InvalidInputError("the real simulator of this world is not installed here: see docs/playground.md.")
+        self._beside = beside = Beside(self.room.world)
+        client.check = True
+        self.deliver([m.notice("The real simulator is starting.")])
+        try:
+            opening = await asyncio.wrap_future(beside.start(self.room.seed))
+        except Exception:
+            self._end_check(None)
+            raise
+        if self._beside is beside and opening.spec.grid == self.room.spec.grid:
+            self._opening = opening
+            self._real_scene = opening.scene(self.room.history.context)
+            self.room.start_from(self._real_scene)
+            self._wake.set()
+
+    def _end_check(self, why: str | None) -> None:
+        if self._beside is None:
+            return
+        self._beside.close()
+        self._beside = self._real_scene = self._real = None
+        self._real_branch = -1
+        for client in self.clients.values():
+            client.check = False
+        if why:
+            self.deliver([m.notice(f"The reality check is over: {why}.")])
+
+    def _show_real(self, seen: Observation, actions: Ints) -> None:
+        """Show the simulator's frame to those who want it, under the number of the generated one beside it."""
+        if self._beside is None or not len(self.room.history):
+            return
+        step = self.room.history.last
+        self._real = Picture(step, self.room.branch, seen.frame, seen.states, actions, seen.rewards, simulator=True)
+        for client in self.clients.values():
+            if client.check:
+                client.show(self._real)
+        if seen.ended:
+            self._end_check("the simulator's episode ended")
+
+    def deliver(self, said: Iterable[Said]) -> None:
+        """Queue texts for whom they are meant."""
+        for each in said:
+            for number, client in self.clients.items():
+                if each.to in (None, number):
+                    if each.type == "welcome":
+                        client.outbox.restart()
+                        self._serial = -1
+                    client.say(each)
+
+    def publish(self) -> None:
+        """Show everybody what the room shows, if that is news."""
+        record = self.room.shown
+        if record is None or self._serial == self.room.serial:
+            return
+        self._serial = self.room.serial
+        live = self.room.live
+        frame = live.frame if live is not None and record.step == self.room.history.last else record.frame
+        self._picture = Picture(record.step, self.room.branch, frame, record.states, record.actions, record.rewards)
+        for client in self.clients.values():
+            client.show(self._picture)
+        self._look()
+
+    async def _run(self) -> None:
+        while True:
+            now = self.clock()
+            self._wake.clear()
+            self.deliver(self.room.tend(now))
+            while job := self.room.next_job(now):
+                task = asyncio.create_task(self._do(job))
+                self._jobs.add(task)
+                task.add_done_callback(self._jobs.discard)
+            if self.clients and not self.room.paused and now - self._told >= STATUS_SECONDS:
+                self._told = now
+                self.deliver([self.room.status()])
+            due = self.room.next_time(now)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), None if due is None else max(0.0, due - self.clock()))
+
+    async def _do(self, job: Job) -> None:
+        real: asyncio.Future[Observation] | None = None
+        try:
+            if isinstance(job, Begin):
+                result: Snapshot | Stepped = await asyncio.wrap_future(self.engine.begin(job.scene, job.seed))
+            else:
+                real = self._step_real(job)
+                result = await asyncio.wrap_future(self.engine.step(job.snapshot, job.actions))
+            seen = await real if real else None
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a model that fails must not end the room, whatever the reason)
+            _LOG.warning("room %s: a step failed: %s: %s", self.room.name, type(error).__name__, error)
+            self._end_check("a step failed")
+            said = self.room.failed(job, error, self.clock())
+            seen = None
+        else:
+            said = self.room.done(job, result, self.clock())
+            self.ticks += 1
+        self.deliver(said)
+        self.publish()
+        if isinstance(job, Begin):
+            self._begun(job)
+        elif seen is not None:
+            self._show_real(seen, job.actions)
+        self._wake.set()
+
+    def _step_real(self, job: Step) -> asyncio.Future[Observation] | None:
+        """Start the simulator's step, where one runs beside and the room has not left its path."""
+        if self._beside is None or self._real_branch < 0:
+            return None
+        if self._real_branch != self.room.branch:
+            self._end_check("the room went another way, where the simulator can't follow")
+            return None
+        return asyncio.wrap_future(self._beside.step(job.actions))
+
+    def _begun(self, job: Begin) -> None:
+        if self._beside is None:
+            return
+        if job.scene is not self._real_scene:
+            if self._real_scene is not None:
+                self._end_check("the room went another way, where the simulator can't follow")
+            return
+        self._real_branch = self.room.branch
+        assert self._opening is not None
+        self._show_real(self._opening.seen[-1], self._opening.actions[-1])
+
+    # Looking inside
+
+    def _look(self) -> None:
+        """Start to compute the overlay of what is shown, where somebody wants it and none is being computed."""
+        now = self.clock()
+        wanted = any(client.overlay for client in self.clients.values())
+        if not wanted or self._looking or now - self._looked < OVERLAY_SECONDS:
+            return
+        self._looking, self._looked = True, now
+        task = asyncio.create_task(self._overlay())
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    def refresh_overlay(self) -> None:
+        """Compute the overlay of what is shown now."""
+        self._looked = float("-inf")
+        self._look()
+
+    async def _overlay(self) -> None:
+        record = self.room.shown
+        try:
+            if record is None:
+                return
+            snapshot, actions = self.room.history.snapshot(record.step), self.room.table.expected()
+            if len(actions) != snapshot.spec.subjects:
+                return
+            work = self.engine.submit(lambda: look(self.engine.network, self.engine.settings, snapshot, actions))
+            self._show_overlay(record.step, await asyncio.wrap_future(work))
+        except Exception as error:  # noqa: BLE001 (the overlay is an extra: the room goes on without it)
+            _LOG.warning("room %s: no overlay: %s: %s", self.room.name, type(error).__name__, error)
+        finally:
+            self._looking = False
+
+    def _show_overlay(self, step: int, seen: list[Seen]) -> None:
+        said = Said("overlay", {"step": step, "subjects": [each.to_json() for each in seen]})
+        for number, client in self.clients.items():
+            if client.overlay:
+                client.say(replace(said, to=number))

@@ -1,0 +1,131 @@
+"""What can be played: the worlds, scenes and tiles that come with a checkpoint. Read once, looked up by name only."""
+
+from __future__ import annotations
+
+import io
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from actionparty.checkpoints import CONFIG, read_json
+from actionparty.config import ModelConfig, from_json
+from actionparty.errors import DatasetError, InvalidInputError, unknown_name
+from actionparty.evaluation.labels import TileLabels
+from actionparty.interfaces.play.check import has_simulator
+from actionparty.interfaces.play.sandbox import Palette
+from actionparty.rollout.scenes import LABELS, load_scene, scene_paths, scene_worlds
+from actionparty.types import CELL, Scene
+
+_NICE = {
+    "coins": "Coins",
+    "commons_harvest__open": "Commons Harvest",
+    "clean_up": "Clean Up",
+}
+_FILLERS = ("in", "the", "of", "with", "and", "or")
+
+
+class ShippedMenu:
+    """The worlds of one checkpoint."""
+
+    def __init__(self, folder: Path, only: list[str] | None = None) -> None:
+        """Read which scenes there are.
+
+        Raises:
+            InvalidInputError: the checkpoint has no scenes.
+            UnknownNameError: it has none of a world in ``only``.
+        """
+        self.folder = folder
+        names = only or scene_worlds(folder)
+        if not names:
+            raise InvalidInputError(f"{folder}: no scenes come with this checkpoint, so there is nothing to play.")
+        self._paths = {name: scene_paths(folder, name) for name in names}
+        self._scenes: dict[tuple[str, int], Scene] = {}
+        self._palettes: dict[str, Palette] = {}
+        self._simulators: dict[str, bool] = {}
+        self._thumbnails: dict[tuple[str, int], bytes] = {}
+
+    @property
+    def worlds(self) -> list[str]:
+        """Their names."""
+        return list(self._paths)
+
+    @cached_property
+    def context(self) -> int:
+        """Frames that the model sees."""
+        return from_json(ModelConfig, read_json(self.folder / CONFIG)["model"]).context
+
+    def scene(self, world: str, index: int) -> Scene:
+        """Return a scene; raise ``UnknownNameError`` or ``InvalidInputError`` where there is none."""
+        if world not in self._paths:
+            raise unknown_name("world with weights here", world, self._paths)
+        paths = self._paths[world]
+        if not 0 <= index < len(paths):
+            raise InvalidInputError(f"{world} has scenes 0 to {len(paths) - 1}, not {index}.")
+        if (world, index) not in self._scenes:
+            self._scenes[world, index] = load_scene(paths[index])
+        return self._scenes[world, index]
+
+    def title(self, world: str) -> str:
+        """Return what people call a world."""
+        if world in _NICE:
+            return _NICE[world]
+        main, _, variant = world.partition("__")
+        return _words(main) + (f": {_words(variant)}" if variant else "")
+
+    def palette(self, world: str) -> Palette:
+        """Return the tiles of a world: the labelled ones, else those that its scenes show."""
+        if world not in self._palettes:
+            try:
+                made = Palette.of(TileLabels.load(self.folder / LABELS / f"{world}.npz"))
+            except DatasetError:
+                made = _seen(self.scene(world, 0))
+            self._palettes[world] = made
+        return self._palettes[world]
+
+    def thumbnail(self, world: str, index: int) -> bytes:
+        """Return the last frame of a scene as a PNG; raises as ``scene``."""
+        if (world, index) not in self._thumbnails:
+            sink = io.BytesIO()
+            Image.fromarray(self.scene(world, index).frames[-1]).save(sink, "PNG")
+            self._thumbnails[world, index] = sink.getvalue()
+        return self._thumbnails[world, index]
+
+    def has_simulator(self, world: str) -> bool:
+        """Return whether the real world can run here beside the generated one."""
+        if world not in self._simulators:
+            self._simulators[world] = has_simulator(world)
+        return self._simulators[world]
+
+    def cards(self) -> list[dict[str, Any]]:
+        """Return what a gallery shows of each world."""
+        return [self._card(name) for name in self._paths]
+
+    def _card(self, name: str) -> dict[str, Any]:
+        spec = self.scene(name, 0).world
+        return {
+            "name": name,
+            "title": self.title(name),
+            "subjects": spec.subjects,
+            "grid": list(spec.grid),
+            "actions": list(spec.actions),
+            "scenes": len(self._paths[name]),
+        }
+
+
+def _words(name: str) -> str:
+    parts = [p for p in name.split("_") if p]
+    return " ".join(p if i and p in _FILLERS else p.capitalize() for i, p in enumerate(parts))
+
+
+def _seen(scene: Scene) -> Palette:
+    """Return a palette of what a scene shows."""
+    frame = scene.frames[-1]
+    h, w = scene.world.grid
+    cells = frame.reshape(h, CELL, w, CELL, 3).swapaxes(1, 2).reshape(h * w, -1)
+    tiles, counts = np.unique(cells, axis=0, return_counts=True)
+    ordered = tiles[np.argsort(-counts, kind="stable")].reshape(-1, CELL, CELL, 3)[:64]
+    nothing = np.zeros((0, CELL, CELL, 3), np.uint8)
+    return Palette(ordered, ordered[0], nothing, np.zeros(0, np.int64), np.zeros(0, np.int64))

@@ -1,0 +1,261 @@
+"""What travels as text between page and server: a model of every client message, and what the server answers.
+
+A message is valid or refused as a whole: unknown types and fields, values out of range and numbers that are not finite
+never reach a room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from actionparty.errors import InvalidInputError
+from actionparty.types import MAX_SUBJECTS
+
+MOST_NAME = 24
+MOST_TEXT = 64_000
+"""Characters of any message but one that carries a scene file."""
+MOST_SCENE = 200_000
+"""Characters of a scene file as base64."""
+MOST_OPS = 256
+MOST_STEP = 2**31
+MOST_SEED = 2**32 - 1
+LOWEST_HZ, HIGHEST_HZ = 0.5, 30.0
+Subject = Annotated[int, Field(ge=0, lt=MAX_SUBJECTS)]
+Cell = Annotated[int, Field(ge=0, le=255)]
+Step = Annotated[int, Field(ge=0, lt=MOST_STEP)]
+Name = Annotated[str, StringConstraints(max_length=64)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Hello(_Message):
+    """The first message: who is there; ``token`` comes from an earlier connection."""
+
+    type: Literal["hello"]
+    name: Annotated[str, StringConstraints(max_length=MOST_NAME)]
+    token: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+
+class Take(_Message):
+    """Take a seat."""
+
+    type: Literal["take"]
+    subject: Subject
+
+
+class Plain(_Message):
+    """A message that says all by its type."""
+
+    type: Literal["leave", "release", "pause", "resume", "step", "save_scene", "palette"]
+
+
+class SetSeat(_Message):
+    """Say who plays a seat that no person has."""
+
+    type: Literal["seat"]
+    subject: Subject
+    kind: Literal["idle", "random", "policy"]
+
+
+class Act(_Message):
+    """Choose an action for the next step (``hold``: for every step until another one or a release)."""
+
+    type: Literal["act"]
+    action: Name
+    hold: bool = False
+
+
+class Reset(_Message):
+    """Start again, from another scene or with another seed if given."""
+
+    type: Literal["reset"]
+    scene: Annotated[int, Field(ge=0, lt=1000)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] | None = None
+
+
+class ChangeWorld(_Message):
+    """Go to another world."""
+
+    type: Literal["world"]
+    world: Name
+    scene: Annotated[int, Field(ge=0, lt=1000)] = 0
+
+
+class Speed(_Message):
+    """Steps per second."""
+
+    type: Literal["speed"]
+    hz: Annotated[float, Field(ge=LOWEST_HZ, le=HIGHEST_HZ, strict=False)]
+
+
+class Travel(_Message):
+    """Show an earlier step to everybody, or branch off from it."""
+
+    type: Literal["scrub", "fork"]
+    step: Step
+
+
+class Export(_Message):
+    """Make a file of what was played."""
+
+    type: Literal["export"]
+    format: Literal["mp4", "gif", "replay"]
+
+
+class Switch(_Message):
+    """Look inside, or at the real simulator beside."""
+
+    type: Literal["overlay", "check"]
+    on: bool
+
+
+class LoadScene(_Message):
+    """Start from a scene file, base64."""
+
+    type: Literal["load_scene"]
+    data: Annotated[str, StringConstraints(max_length=MOST_SCENE)]
+
+
+class Ping(_Message):
+    """Asks for a pong, to measure the connection."""
+
+    type: Literal["ping"]
+    t: Annotated[float, Field(strict=False)]
+
+
+class Move(_Message):
+    """Put a subject on another cell."""
+
+    op: Literal["move"]
+    subject: Subject
+    x: Cell
+    y: Cell
+
+
+class Face(_Message):
+    """Turn a subject."""
+
+    op: Literal["face"]
+    subject: Subject
+    facing: Annotated[int, Field(ge=0, le=3)]
+
+
+class Add(_Message):
+    """Add a subject."""
+
+    op: Literal["add"]
+    x: Cell
+    y: Cell
+
+
+class Remove(_Message):
+    """Take a subject out of the scene."""
+
+    op: Literal["remove"]
+    subject: Subject
+
+
+class Paint(_Message):
+    """Put a tile of the world's palette on a cell."""
+
+    op: Literal["paint"]
+    x: Cell
+    y: Cell
+    tile: Annotated[int, Field(ge=0, lt=65536)]
+
+
+Op = Annotated[Move | Face | Add | Remove | Paint, Field(discriminator="op")]
+
+
+class Edit(_Message):
+    """Change the scene; all operations or none."""
+
+    type: Literal["edit"]
+    ops: Annotated[list[Op], Field(min_length=1, max_length=MOST_OPS)]
+
+
+Message = (
+    Hello
+    | Take
+    | Plain
+    | SetSeat
+    | Act
+    | Reset
+    | ChangeWorld
+    | Speed
+    | Travel
+    | Export
+    | Switch
+    | LoadScene
+    | Ping
+    | Edit
+)
+_MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+class NewRoom(BaseModel):
+    """What opens a room."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    world: Name
+    scene: Annotated[int, Field(ge=0, lt=1000)] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] | None = None
+    saved: Name | None = None
+
+
+def parse(text: str) -> Message:
+    """Read a client's message.
+
+    Raises:
+        InvalidInputError: not a message of this protocol, or too long; says why in a few words.
+    """
+    if len(text) > MOST_TEXT + MOST_SCENE:
+        raise InvalidInputError("this message is too long.")
+    try:
+        message = _MESSAGES.validate_json(text)
+    except ValidationError as error:
+        raise InvalidInputError(_reason(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError("this message is not JSON.") from error
+    if len(text) > MOST_TEXT and not isinstance(message, LoadScene):
+        raise InvalidInputError("this message is too long.")
+    return message
+
+
+def parse_room(text: bytes) -> NewRoom:
+    """Read what opens a room; raise ``InvalidInputError`` where it is something else."""
+    try:
+        return NewRoom.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidInputError(_reason(error)) from error
+
+
+def _reason(error: ValidationError) -> str:
+    """Say what is wrong without repeating what was sent."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part)[:40] for part in first["loc"])
+    return f"{where}: {first['msg'][:120]}" if where else str(first["msg"][:120])
+
+
+@dataclass(frozen=True)
+class Said:
+    """A text message of the server: its ``type`` and fields; ``to`` one member, or everybody (None)."""
+
+    type: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    to: int | None = None
+
+
+def error(code: str, message: str, to: int) -> Said:
+    """Return what tells one member what is wrong."""
+    return Said("error", {"code": code, "message": message}, to)
+
+
+def notice(message: str, to: int | None = None) -> Said:
+    """Return something worth knowing."""
+    return Said("notice", {"message": message}, to)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.interfaces.play.stage import OTHER, SCENES, SPEC, WORLD, make_engine
+
+from actionparty.errors import InvalidInputError
+from actionparty.interfaces.play.engine import Engine
+from actionparty.interfaces.play.menu import ShippedMenu
+from actionparty.rollout.rollout import BatchRollout
+from actionparty.rollout.snapshot import Snapshot, Stepped
+from actionparty.types import Frame, Ints
+
+STEPS = 12
+
+
+def choices(room: int) -> Ints:
+    return np.random.default_rng(room).integers(0, len(SPEC.actions), (STEPS, SPEC.subjects))
+
+
+def alone(engine: Engine, menu: ShippedMenu, room: int) -> list[Frame]:
+    """The frames of a plain rollout in this thread."""
+    rollout = BatchRollout(engine.network)
+    rollout.reset([menu.scene(WORLD, room % SCENES)], [room])
+    return [rollout.step(row[None]).frames[0] for row in choices(room)]
+
+
+def together(engine: Engine, menu: ShippedMenu, rooms: int) -> list[list[Frame]]:
+    """The frames of several rooms that are stepped at the same time."""
+    now = [engine.begin(menu.scene(WORLD, room % SCENES), room).result() for room in range(rooms)]
+    frames: list[list[Frame]] = [[] for _ in now]
+    for step in range(STEPS):
+        pending = [engine.step(snapshot, choices(room)[step]) for room, snapshot in enumerate(now)]
+        now = [future.result().snapshot for future in pending]
+        for room, snapshot in enumerate(now):
+            frames[room].append(snapshot.frame)
+    return frames
+
+
+def test_rooms_that_play_at_once_are_exactly_as_if_alone(engine: Engine, folder: Path) -> None:
+    torch.set_num_threads(1)
+    menu = ShippedMenu(folder)
+    for room, frames in enumerate(together(engine, menu, 5)):
+        for one, many in zip(alone(engine, menu, room), frames, strict=True):
+            assert np.array_equal(one, many)
+
+
+def test_one_batch_equals_single_steps_but_for_rounding(folder: Path) -> None:
+    """Sums may differ in their last bits: from the same moment no state does, and no pixel by more than a level."""
+    engine, menu = make_engine(folder, joint=True), ShippedMenu(folder)
+    snapshots = [engine.begin(menu.scene(WORLD, room % SCENES), room).result() for room in range(5)]
+    rows = np.stack([choices(room)[0] for room in range(5)])
+    batch = engine.run(snapshots, rows)
+    for room, stepped in enumerate(batch):
+        single = engine.run([snapshots[room]], rows[room : room + 1])[0]
+        assert np.array_equal(single.snapshot.states.position, stepped.snapshot.states.position)
+        assert np.array_equal(single.snapshot.states.facing, stepped.snapshot.states.facing)
+        assert np.abs(single.snapshot.frame.astype(int) - stepped.snapshot.frame.astype(int)).max() <= 1
+        assert np.allclose(single.rewards, stepped.rewards, atol=1e-5)
+        assert torch.equal(single.snapshot.table["noise"], stepped.snapshot.table["noise"])
+    engine.close()
+
+
+class Counting(Engine):
+    """Notes how large each batch was; the first one waits until it may go on."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.network, joint=True)
+        self.sizes: list[int] = []
+        self.gate = threading.Event()
+
+    def run(self, snapshots: list[Snapshot], actions: Ints) -> list[Stepped]:
+        self.gate.wait(20)
+        self.sizes.append(len(snapshots))
+        return super().run(snapshots, actions)
+
+
+def test_what_is_due_together_becomes_one_batch_per_world(engine: Engine, folder: Path) -> None:
+    menu, counting = ShippedMenu(folder), Counting(engine)
+    arena = [engine.begin(menu.scene(WORLD, 0), i).result() for i in range(4)]
+    pond = [engine.begin(menu.scene(OTHER, 0), i).result() for i in range(2)]
+    order = (arena[0], arena[1], pond[0], arena[2], pond[1], arena[3])
+    pending = [counting.step(snapshot, np.zeros(snapshot.spec.subjects, np.int64)) for snapshot in order]
+    counting.gate.set()
+    done = [future.result() for future in pending]
+    assert [each.snapshot.spec.name for each in done] == [WORLD, WORLD, OTHER, WORLD, OTHER, WORLD]
+    assert sum(counting.sizes) == 6
+    assert sorted(counting.sizes) in ([1, 2, 3], [2, 4])
+    counting.close()
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_step_that_fails_fails_alone(folder: Path, joint: bool) -> None:
+    engine, menu = make_engine(folder, joint=joint), ShippedMenu(folder)
+    start = engine.begin(menu.scene(WORLD, 0), 0).result()
+    good, bad = np.zeros(SPEC.subjects, np.int64), np.full(SPEC.subjects, 99)
+    pending = [engine.step(start, row) for row in (good, bad, good)]
+    assert pending[0].result().snapshot.frame.shape == start.frame.shape
+    with pytest.raises(InvalidInputError):
+        pending[1].result()
+    assert np.array_equal(pending[2].result().snapshot.frame.shape, start.frame.shape)
+    engine.close()
