@@ -104,6 +104,8 @@ def _tell(out: Path, recipe: dict[str, Any], as_json: bool) -> None:
         return
     what = f"{recipe['world']}, {recipe['subjects']} subjects, {recipe['frames']} frames"
     console.tell(f"{what}, {recipe['frames_per_second']:.0f} frames/s -> {out}")
+    if recipe.get("ended"):
+        console.tell("The episode ended here: the model predicts its end.")
 
 
 def _run_replay(path: Path, out: Path, checkpoint: str | None, as_json: bool) -> None:
@@ -126,6 +128,7 @@ def recipe_of(played: Played, start: Scene, checkpoint: str, seed: int, settings
         "seed": seed,
         "settings": settings,
         "frames": len(played.episode) - 1,
+        "ended": bool(played.episode.ended),
         "frames_per_second": round(played.frames_per_second, 1),
         "reward": played.episode.rewards.sum(0).round(3).tolist(),
         "actions": [[start.world.actions[a] for a in row] for row in played.episode.actions[1:]],

@@ -41,7 +41,7 @@ def require() -> None:
     if missing := _missing():
         raise MissingDependencyError(
             f"Melting Pot worlds need {', '.join(missing)}, not installed here. Install them in the folder of "
-            f"ActionParty with: {INSTALL} (or start with `python3 run.py test`, which does)."
+            f"ActionParty with: {INSTALL} (or start the command as `python3 run.py record ...`, which does)."
         )
 
 
