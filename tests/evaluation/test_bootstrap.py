@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from actionparty.evaluation.bootstrap import Ratio, joined
+from actionparty.evaluation.bootstrap import Median, Ratio, interval_of, joined
 
 
 def test_value_is_the_share_of_all_and_absent_where_nothing_was_counted() -> None:
@@ -35,3 +35,22 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         assert interval is not None
         covered += interval[0] <= 0.8 <= interval[1]
     assert 250 <= covered < 300
+
+
+def test_a_median_is_resampled_like_a_share_and_leaves_out_what_was_not_counted() -> None:
+    median = Median.over([3, 1, 2, 10])
+    assert median.value == 2.5
+    low, high = median.interval(0) or (0.0, 0.0)
+    assert (low, high) == (1, 10)
+    assert Median.over([]).value is None
+    assert Median.over([5]).interval(0) is None
+    assert Median(np.array([1.0, 9.0]), np.array([1.0, 0.0])).value == 1
+
+
+def test_the_draws_of_a_share_are_those_of_its_interval() -> None:
+    ratio = Ratio.of([1, 0, 1, 1, 5], [1, 1, 1, 1, 0])
+    draws = ratio.draws(3)
+    assert draws is not None
+    assert interval_of(draws) == ratio.interval(3)
+    assert abs(draws.mean() - 0.75) < 0.02  # what was not counted weighs nothing
+    assert interval_of(None) is interval_of(np.array([np.nan])) is None

@@ -11,10 +11,10 @@ import pytest
 from tests.evaluation import toy
 
 from actionparty.errors import ActionPartyError, DatasetError, InvalidInputError, UnknownNameError
-from actionparty.evaluation.compare import Comparison, compare, read_allowed
+from actionparty.evaluation.compare import Comparison, Drop, compare, read_allowed
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.labels import TileLabels, build_labels
-from actionparty.types import Episode
+from actionparty.types import Episode, SubjectStates
 
 SETTINGS = EvaluationSettings(rollouts=4, horizon=20, steps_per_episode=6, probes_per_episode=1, batch=3, memory=4)
 LABELS = build_labels([toy.record(seed, 300) for seed in range(3)])
@@ -53,7 +53,9 @@ def perfect(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def drop(found: Comparison, name: str) -> float:
-    return found.drops({name: 0.0})[0].drop
+    (found_drop,) = found.drops({name: 0.0})
+    assert found_drop.drop is not None
+    return found_drop.drop
 
 
 def test_an_evaluation_does_not_differ_from_itself(perfect: Path) -> None:
@@ -154,6 +156,51 @@ def test_allowed_drops_are_read_and_checked() -> None:
     assert read_allowed(["sp_mean=0.01", "ma=.5", "sp.100=1e-3"]) == {"sp_mean": 0.01, "ma": 0.5, "sp.100": 0.001}
     with pytest.raises(UnknownNameError, match=r"Did you mean .*sp_mean"):
         read_allowed(["sp_men=0.01"])
+    with pytest.raises(InvalidInputError, match="neither good nor bad"):
+        read_allowed(["alive=0.1"])
     for text in ("ma", "ma=", "ma=-0.1", "ma=nan", "ma=1e999", "=0.1", "ma<0.1"):
         with pytest.raises(ActionPartyError):
             read_allowed([text])
+
+
+class Removing(toy.Perfect):
+    """Takes everybody to be gone."""
+
+    def told(self, states: SubjectStates) -> SubjectStates:
+        return replace(states, alive=np.zeros_like(states.alive))
+
+
+def test_a_model_that_removes_its_subjects_does_not_pass(tmp_path: Path) -> None:
+    """Nobody is due to be seen then, so that nothing is left to be disobeyed or lost."""
+    mortal = {"toy": TileLabels(**{**vars(LABELS), "mortal": True})}
+    for name, world in (("a", toy.Perfect()), ("b", Removing())):
+        evaluate(lambda spec, w=world: w, {"toy": HELD_OUT}, mortal, SETTINGS, checkpoint="", out=tmp_path / name)  # type: ignore[misc]
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert found.worlds["toy"].unmeasured["ma"] == found.worlds["toy"].unmeasured["sp_mean"] == "b"
+    ma, gap = found.drops({"ma": 1.0, "alive_gap": 0.5})
+    assert (ma.passed, ma.drop, ma.unmeasured) == (False, None, ("toy",))
+    assert (gap.passed, gap.drop) == (False, 1.0)
+    back = compare(tmp_path / "b", tmp_path / "a")
+    assert back.worlds["toy"].unmeasured["ma"] == "a"
+    with pytest.raises(InvalidInputError, match="not measured in both"):
+        back.drops({"ma": 0.1})
+
+
+def test_a_world_that_b_left_out_does_not_pass(perfect: Path, tmp_path: Path) -> None:
+    fewer = evaluated(tmp_path / "b", toy.Perfect())
+    (ma,) = compare(perfect, fewer).drops({"ma": 0.1})
+    assert (ma.passed, ma.unmeasured) == (False, ("second",))
+    assert compare(fewer, perfect).drops({"ma": 0.1})[0].passed
+
+
+def test_a_drop_of_just_what_is_allowed_passes_in_spite_of_rounding() -> None:
+    assert Drop("ma", 0.1, 0.1 + 1e-12).passed
+    assert not Drop("ma", 0.1, 0.1 + 1e-6).passed
+
+
+def test_episodes_of_the_same_seed_by_other_policies_are_not_mixed_up(tmp_path: Path) -> None:
+    twins = [toy.record(1_000_000, 40, script) for script in (TURNING, TURNING[:, ::-1])]
+    settings = replace(SETTINGS, rollouts=2)
+    one = evaluated(tmp_path / "a", toy.Perfect(), settings, twins)
+    found = compare(one, evaluated(tmp_path / "b", toy.Perfect(), settings, twins)).worlds["toy"]
+    assert (found.rollouts, found.episodes) == (2, 2)

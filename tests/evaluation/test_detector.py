@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.evaluation import toy
 
 from actionparty.errors import DatasetError, InvalidInputError
-from actionparty.evaluation.detector import Detector, FrameReader, detect_episode, detector_accuracy
+from actionparty.evaluation.detector import Detector, FrameReader, detect_episode, detector_accuracy, folded_accuracy
 from actionparty.evaluation.labels import AMBIGUOUS, BACKGROUND, TileLabels, build_labels, join_labels
 from actionparty.evaluation.moves import OPEN, SOLID
 from actionparty.evaluation.tiles import TileTable, distinct, tile_hash, to_cells
@@ -189,3 +189,36 @@ def test_cells_are_cut_where_the_frame_shows_them() -> None:
     frame = toy.draw(toy.tile_ids(toy.new_board()))
     cells = to_cells(frame[None])[0].reshape(*toy.SPEC.grid, 8, 8, 3)
     assert np.array_equal(cells[2, 10], frame[16:24, 80:88])
+
+
+def inverted(episode: Episode, since: int = 0) -> Episode:
+    """The same episode, but its subjects wear inverted colours from row ``since`` on."""
+    tiles = np.concatenate([episode.tiles, 255 - episode.tiles[3:]])
+    grid = episode.grid.copy()
+    later = grid[since:]
+    later[later >= 3] += len(episode.tiles) - 3
+    return replace(episode, tiles=tiles, grid=grid)
+
+
+def test_labels_of_the_held_out_episodes_are_not_measured_on_what_they_were_made_of() -> None:
+    episodes = [toy.record(seed, 200) for seed in range(3)]
+    own = [*episodes, inverted(toy.record(3, 200))]
+    labels = build_labels(own, redrawn=False)
+    assert np.divide(*detector_accuracy(Detector(labels), own)).min() == 1
+    right, total = folded_accuracy(labels, own, shipped=False)
+    assert (right[:3] == total[:3]).all()
+    assert (right[3], total[3]) == (0, 800)
+    assert folded_accuracy(labels, own, shipped=True)[0].tolist() == total.tolist()
+    alone = inverted(toy.record(3, 200), since=100)
+    labels = build_labels([alone], redrawn=False)
+    assert [int(sums.sum()) for sums in folded_accuracy(labels, [alone], shipped=False)] == [0, 400]
+
+
+def test_redrawn_colours_are_measured_on_the_half_of_an_episode_that_did_not_label_them() -> None:
+    shipped = build_labels(redrawn_episodes(range(12)), redrawn=True)
+    unseen = [inverted(e) for e in redrawn_episodes(range(99, 102))]
+    right, total = folded_accuracy(shipped, unseen, shipped=True)
+    assert total.tolist() == [300] * 3
+    assert right.sum() > 0.9 * total.sum()  # a facing may not have shown in the first half
+    changed = [inverted(e, since=75) for e in redrawn_episodes(range(99, 102))]
+    assert folded_accuracy(shipped, changed, shipped=True)[0].sum() == 0

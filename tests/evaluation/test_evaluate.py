@@ -11,11 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from tests.evaluation import toy
 
+from actionparty.data.files import exclusive
 from actionparty.errors import DatasetError, InvalidInputError, UnknownNameError
 from actionparty.evaluation.bootstrap import Ratio
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate, rollout_starts, step_starts
 from actionparty.evaluation.folder import load_report
-from actionparty.evaluation.labels import build_labels
+from actionparty.evaluation.labels import TileLabels, build_labels
 from actionparty.evaluation.report import EvaluationReport, WorldResult
 from actionparty.types import Ints
 
@@ -72,7 +73,12 @@ def test_an_evaluation_repeats_exactly_and_does_not_depend_on_its_batch() -> Non
 
 def test_sync_horizon_is_given_where_the_world_has_no_chance() -> None:
     report = run(toy.Dressed([0, 1, -1, 3], since=21), replace(SETTINGS, deterministic=("toy",)))
-    assert report.to_json()["worlds"]["toy"]["sync_horizon"] == 20
+    world = report.to_json()["worlds"]["toy"]
+    assert (world["sync_horizon"], world["ci95"]["sync_horizon"]) == (20, [20, 20])
+    assert "still in step" not in report.markdown()
+    steady = run(toy.Perfect(), replace(SETTINGS, deterministic=("toy",), horizon=20))
+    assert steady.to_json()["worlds"]["toy"]["sync_horizon"] == 20
+    assert "6 of 6 rollouts were still in step" in steady.markdown()
 
 
 def test_frames_that_are_not_finite_are_reported() -> None:
@@ -104,23 +110,25 @@ def test_what_cannot_be_evaluated_is_said() -> None:
 
 
 def test_starts_are_spread_over_episodes_and_rows() -> None:
-    starts = rollout_starts(HELD_OUT["toy"], 10, context=2)
+    starts = rollout_starts(HELD_OUT["toy"], 10)
     assert [s.episode for s in starts] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     assert len(set(starts)) == 10
     assert all(1 <= s.row < 79 for s in starts)
-    rows = [s.row for s in step_starts(HELD_OUT["toy"], 8, context=2) if s.episode == 0]
+    rows = [s.row for s in step_starts(HELD_OUT["toy"], 8) if s.episode == 0]
     assert (rows[0], rows[-1], len(rows)) == (1, 78, 8)
 
 
 def test_the_worst_world_is_the_one_with_most_duplicates_or_least_of_anything_else() -> None:
     def result(name: str, ma: float, duplicates: float) -> WorldResult:
         ratios = {"ma": Ratio.of([ma], [1]), "duplicates": Ratio.of([duplicates], [1]), "detector": Ratio.of([9], [10])}
+        ratios["alive"] = Ratio.of([1], [2])
         return WorldResult(name, 2, 1, 10, (1_000_000, 1_000_000), ratios, {10: Ratio.of([ma], [1])})
 
     report = EvaluationReport("", {}, {"a": result("a", 0.5, 0.0), "b": result("b", 0.75, 0.25)})
     data = report.to_json()
     assert data["worst"]["ma"] == ["a", 0.5]
     assert data["worst"]["duplicates"] == ["b", 0.25]
+    assert "alive" not in data["worst"]
     assert data["mean"]["ma"] == 0.625
     assert data["worlds"]["a"]["detector_flagged"]
     assert "psnr" not in data["worlds"]["a"]
@@ -257,3 +265,80 @@ def test_the_report_breaks_obedience_down() -> None:
         counted = sum(part["n"] for part in parts[kind].values())
         assert counted == 6 * 60 * 4
         assert sum(p["n"] * p["ma"] for p in parts[kind].values()) / counted == pytest.approx(world["ma"])
+
+
+def test_the_interval_of_the_mean_is_that_of_the_mean_of_resampled_worlds() -> None:
+    def result(name: str, values: list[float]) -> WorldResult:
+        return WorldResult(name, 2, 4, 10, (0, 0), {"ma": Ratio.of(values, np.ones(len(values)))}, {})
+
+    even, spread = [0.5] * 4, [0.0, 1.0, 0.0, 1.0]
+    data = EvaluationReport("", {}, {"a": result("a", even), "b": result("b", spread)}).to_json()
+    low, high = data["mean"]["ci95"]["ma"]
+    assert data["worlds"]["b"]["ci95"]["ma"] == [0, 1]
+    assert (low, high) == (0.25, 0.75)  # half as wide: the other world does not vary
+    lone = EvaluationReport("", {}, {"a": result("a", even), "b": result("b", [1.0])}).to_json()
+    assert lone["mean"]["ci95"] == {}
+
+
+def test_where_rollouts_start_does_not_depend_on_the_context_of_the_model(tmp_path: Path) -> None:
+    rows = []
+    for context in (1, 2, 4):
+        kept(tmp_path / str(context), toy.Perfect(), replace(SHORT, context=context))
+        rows.append(load_report(tmp_path / str(context))[1]["toy"].rows.tolist())
+    assert rows[0] == rows[1] == rows[2]
+    assert min(rows[0]) == 2
+
+
+def test_labels_of_another_number_of_subjects_are_refused() -> None:
+    fewer = {"toy": replace(LABELS["toy"], subjects=3)}
+    with pytest.raises(InvalidInputError, match="3 subjects, but the held-out episodes have 4"):
+        evaluate(lambda spec: toy.Perfect(), HELD_OUT, fewer, SHORT, checkpoint="")
+
+
+def test_the_report_says_whose_labels_it_used() -> None:
+    settings = replace(SHORT, rollouts=1, horizon=3)
+    for here, source in (((), "shipped"), (("toy",), "held-out")):
+        report = evaluate(lambda spec: toy.Perfect(), HELD_OUT, LABELS, settings, checkpoint="", labelled_here=here)
+        assert report.to_json()["worlds"]["toy"]["labels"] == source
+        assert ("no labels of this world" in report.markdown()) == (source == "held-out")
+
+
+def test_what_an_aborted_start_left_is_no_report_and_one_process_at_a_time_may_evaluate(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".run.json.123.tmp").write_text("{")
+    kept(out, toy.Perfect(), data="my data")
+    with exclusive(out), pytest.raises(DatasetError, match="another process is evaluating"):
+        kept(out, toy.Perfect())
+    assert "--data &#x27;my data&#x27;" in (out / "report.html").read_text()
+    kept(out, toy.Perfect(), data="elsewhere")
+    found = json.loads((out / "run.json").read_text())
+    assert (found["data"], bool(found["version"])) == ("my data", True)
+    (out / "run.json").write_text(json.dumps(found | {"version": "0.0.0"}))
+    with pytest.raises(InvalidInputError, match=r"differing in version"):
+        kept(out, toy.Perfect())
+    for lacking in ("checkpoint", "name"):
+        (out / "run.json").write_text(json.dumps({k: v for k, v in found.items() if k != lacking}))
+        with pytest.raises(DatasetError, match=f"damaged .*{lacking}"):
+            load_report(out)
+    old = {k: v for k, v in found.items() if k not in ("data", "version")}
+    old["settings"] = {k: v for k, v in found["settings"].items() if k != "labels"}
+    (out / "run.json").write_text(json.dumps(old))
+    assert "labels" not in load_report(out)[0].to_json()["worlds"]["toy"]
+
+
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)])  # of the central directory: encrypted, compressed how
+def test_a_part_whose_archive_makes_false_claims_is_damaged(tmp_path: Path, offset: int, value: int) -> None:
+    kept(tmp_path / "out", toy.Perfect())
+    labels = tmp_path / "labels.npz"
+    LABELS["toy"].save(labels)
+    for path in (tmp_path / "out" / "records" / "toy" / "steps.npz", labels):
+        content = bytearray(path.read_bytes())
+        place = -1
+        while (place := content.find(b"PK\x01\x02", place + 1)) >= 0:
+            content[place + offset] = value
+        path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"steps\.npz: damaged"):
+        load_report(tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"labels\.npz: damaged"):
+        TileLabels.load(labels)

@@ -97,3 +97,19 @@ def test_there_is_no_swap_case_without_certainty() -> None:
     assert not swap_pairs(before, turned, actions, MOVES, ~OPENED, rng).valid.any()
     dead = SubjectStates(before.position, before.facing, np.array([[True, False]]))
     assert not swap_pairs(dead, turned, actions, MOVES, OPENED, rng).valid.any()
+
+
+def test_answers_that_are_not_finite_are_neither_isolated_nor_swapped() -> None:
+    context = states((5, 5, 0), (9, 5, 0), (5, 1, 0))
+    lost = SubjectStates(context.position * np.float32(np.nan), context.facing, context.alive)
+    change = change_one(np.zeros((1, 3), np.int64), np.array([[True, False, False]]), 8, np.random.default_rng(0))
+    assert isolated(change, context, lost, lost)[0].tolist() == [[False] * 3]
+    assert isolated(change, context, lost, lost)[1].tolist() == [[False, True, True]]
+    whole = np.array([True])
+    assert isolated(change, context, context, context, whole)[0].tolist() == [[False, True, True]]
+    assert not isolated(change, context, context, context, ~whole)[0].any()
+    before, after = states((3, 5, 0), (9, 5, 0)), states((3, 4, 0), (9, 5, 3))
+    pair = swap_pairs(before, after, np.array([[toy.FORWARD, toy.LEFT]]), MOVES, OPENED, np.random.default_rng(0))
+    right = states((3, 5, 3), (9, 4, 0))
+    assert exchanged(pair, before, MOVES, right, whole).tolist() == [True]
+    assert exchanged(pair, before, MOVES, right, ~whole).tolist() == [False]

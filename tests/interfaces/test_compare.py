@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +23,19 @@ from typer.testing import CliRunner
 from actionparty.config import MODEL_PRESETS
 from actionparty.data.dataset import Shard, commit, create_or_open
 from actionparty.data.episodes import write_episode
+from actionparty.data.recording import RecordingSummary
+from actionparty.errors import DatasetError, MissingDependencyError
+from actionparty.evaluation.evaluate import EvaluationSettings
 from actionparty.evaluation.export import HELD_OUT
 from actionparty.evaluation.labels import build_labels
+from actionparty.evaluation.records import StepRecord
+from actionparty.interfaces import commands_evaluate
 from actionparty.interfaces.cli import app
+from actionparty.interfaces.commands_evaluate import _episodes, _sources
 from actionparty.model.network import Network
 from actionparty.training.checkpoint import save_weights
 from actionparty.types import Episode
+from actionparty.worlds import catalogue
 
 runner = CliRunner()
 SHORT = ("--rollouts", 4, "--horizon", 6, "--batch", 2)
@@ -119,7 +127,8 @@ def test_evaluate_leaves_folders_alone_that_are_not_its_own(
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     before = (reports[1] / "report.json").read_bytes()
     assert "another evaluation (differing in checkpoint)" in complaint(*line, reports[1])
-    assert "horizon" in complaint("evaluate", checkpoints[1], "--rollouts", 4, "--batch", 2, "--out", reports[1])
+    other = ("--rollouts", 4, "--horizon", 5, "--batch", 2)
+    assert "horizon" in complaint("evaluate", checkpoints[1], *other, "--out", reports[1])
     assert (reports[1] / "report.json").read_bytes() == before
 
 
@@ -197,3 +206,70 @@ def test_compare_refuses_what_it_cannot_do(
     assert "lpips was not measured" in complaint("compare", one, one, "--max-drop", "lpips=0.1")
     run("evaluate", checkpoints[1], "--rollouts", 2, "--horizon", 3, "--out", tmp_path / "short")
     assert "6 steps" in complaint("compare", one, tmp_path / "short")
+
+
+def missing_simulator(world: str) -> None:
+    raise MissingDependencyError(f"{world} needs Melting Pot")
+
+
+def test_held_out_episodes_are_looked_for_world_by_world(
+    checkpoints: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The user's, those beside the weights, recorded ones; without a simulator those that ship."""
+    monkeypatch.chdir(tmp_path)
+    recorded: list[str] = []
+
+    def record(worlds: Sequence[str], *given: Any, **named: Any) -> RecordingSummary:
+        recorded.extend(worlds)
+        skipped = {world: "its simulator crashed" for world in worlds if world == "chemistry__three_metabolic_cycles"}
+        return RecordingSummary(tmp_path, {}, 0, skipped, (), 0.0)
+
+    monkeypatch.setattr(commands_evaluate, "record_with_bars", record)
+    settings, beside = EvaluationSettings(rollouts=2), checkpoints[0] / HELD_OUT
+    wanted = ["toy", "coins"]
+    assert _sources(checkpoints[0], wanted, tmp_path, settings) == dict.fromkeys(wanted, tmp_path)
+    monkeypatch.setattr(catalogue, "check_available", lambda world: None)
+    ours = commands_evaluate.HELD_OUT
+    assert _sources(checkpoints[0], wanted, None, settings) == {"toy": beside, "coins": ours}
+    assert recorded == ["coins"]
+    with pytest.raises(DatasetError, match="its simulator crashed"):
+        _sources(checkpoints[0], ["chemistry__three_metabolic_cycles"], None, settings)
+    monkeypatch.setattr(catalogue, "check_available", missing_simulator)
+    capsys.readouterr()
+    shipped = _sources(checkpoints[0], wanted, None, settings)["coins"]
+    assert (shipped.parent.name, shipped.name) == ("starter", HELD_OUT)
+    assert "coins: the held-out episodes that ship" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(MissingDependencyError, match="needs Melting Pot"):
+        _sources(checkpoints[0], ["chemistry__three_metabolic_cycles"], None, settings)
+    assert len(recorded) == 2
+
+
+def test_episodes_as_long_as_the_rollouts_come_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = (5, 14, 6, 13, 14)
+    write_dataset(tmp_path / "data", [toy.record(1_000_000 + k, rows) for k, rows in enumerate(lengths)])
+
+    def found(rollouts: int) -> list[int]:
+        return [e.seed % 100 for e in _episodes(tmp_path / "data", "toy", EvaluationSettings(rollouts, horizon=11))]
+
+    assert (found(1), found(2), capsys.readouterr().err) == ([1], [1, 4], "")
+    assert found(4) == [0, 1, 2, 4]
+    assert "2 of 4 held-out episodes are shorter than the 14 rows" in " ".join(capsys.readouterr().err.split())
+
+
+def test_evaluate_gives_the_sync_horizon_of_worlds_said_to_be_without_chance(checkpoints: tuple[Path, Path]) -> None:
+    line = ("evaluate", checkpoints[0], "--rollouts", 2, "--horizon", 3, "--deterministic")
+    assert "sync_horizon" in run(*line, "toy", "--json")["worlds"]["toy"]
+    assert "--deterministic" in complaint(*line, "coins")
+
+
+def test_compare_says_what_b_did_not_measure(reports: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(reports[0], tmp_path / "b")
+    path = tmp_path / "b" / "records" / "toy" / "steps.npz"
+    steps = StepRecord.load(path)
+    replace(steps, ratios={k: v for k, v in steps.ratios.items() if k != "ma1"}).save(path)
+    text = run("compare", reports[0], tmp_path / "b", "--max-drop", "ma1=1", code=1)
+    assert "toy: not measured in B: MA@1" in text
+    assert "MA@1 FAILED: not measured by B in toy" in text
+    found = run("compare", reports[0], tmp_path / "b", "--max-drop", "ma1=1", "--json", code=1)
+    assert found["drops"] == [{"metric": "ma1", "allowed": 1, "drop": None, "unmeasured": ["toy"], "passed": False}]
+    assert found["worlds"]["toy"]["unmeasured"] == {"ma1": "b"}

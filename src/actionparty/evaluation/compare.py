@@ -1,15 +1,17 @@
 """Compare two evaluations, paired: the same held-out starts by two checkpoints (or settings). Knows records only.
 
 A pair is a rollout from the same row of the same held-out episode, or for single steps the same episode. The interval
-of a difference resamples pairs, so what is hard for both cancels out.
+of a difference resamples pairs, so what is hard for both cancels out. What only one side measured has no difference
+but is named: a model that removes its subjects leaves nothing to measure, and no gate may take that for no drop.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,17 @@ import numpy as np
 
 from actionparty.checkpoints import find_checkpoint
 from actionparty.errors import ActionPartyError, InvalidInputError, unknown_name
-from actionparty.evaluation.bootstrap import Ratio, Sums
+from actionparty.evaluation.bootstrap import DRAWS, Ratio, Sums, interval_of
 from actionparty.evaluation.folder import REPORT, RUN, ReportFolder
 from actionparty.evaluation.records import RolloutRecord, StepRecord
-from actionparty.evaluation.report import COLUMNS, LOWER_IS_BETTER
+from actionparty.evaluation.report import COLUMNS, LOWER_IS_BETTER, NO_RANK
 from actionparty.evaluation.summary import SP_STEPS, world_result
 from actionparty.types import Ints
 
 METRICS = (*COLUMNS, "alive_real", "state", "sa1_moving", "nan_frames", "nan_frames_one_step")
 """Names of metrics beside ``sp.STEP``."""
-DRAWS = 2000
+_ROUNDING = 1e-9
+"""A drop that exceeds what is allowed by no more than this does so by rounding."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class WorldComparison:
     rollouts: int
     episodes: int
     metrics: Mapping[str, Difference]
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    """Metrics that only one side measured, with the side that did not: ``a`` or ``b``"""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,15 @@ class Drop:
 
     metric: str
     allowed: float
-    drop: float
+    drop: float | None
+    """None where no world was measured by both"""
+    unmeasured: tuple[str, ...] = ()
+    """Worlds of A in which B did not measure it, or that B lacks: then nothing says that it did not drop"""
 
     @property
     def passed(self) -> bool:
-        """Whether the drop is within what is allowed."""
-        return self.drop <= self.allowed
+        """Whether B measured the metric wherever A did, and the drop is within what is allowed."""
+        return not self.unmeasured and self.drop is not None and self.drop <= self.allowed + _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,13 @@ class Comparison:
 
     def settings(self) -> dict[str, list[Any]]:
         """Return the settings that differ, [A's, B's] by name."""
-        one, two = self.a.settings, self.b.settings
+        one, two = self._settings_of(self.a, self.b), self._settings_of(self.b, self.a)
         return {k: [one.get(k), two.get(k)] for k in sorted({*one, *two}) if one.get(k) != two.get(k)}
+
+    def _settings_of(self, side: ReportFolder, other: ReportFolder) -> dict[str, Any]:
+        """Return the settings of a side; whose labels it used only as far as the other says it too."""
+        said, known = side.settings.get("labels", {}), other.settings.get("labels", {})
+        return {**side.settings, "labels": {w: said[w] for w in self.worlds if w in said and w in known}}
 
     def left_out(self) -> list[str]:
         """Return the worlds that only one of the two evaluated."""
@@ -94,13 +107,17 @@ class Comparison:
         """Return how much each metric of ``allowed`` got worse in the mean over worlds.
 
         Raises:
-            InvalidInputError: a metric that was not measured by both.
+            InvalidInputError: a metric that was not measured by both, other than by B's failing to.
         """
-        for name in allowed:
-            if name not in self.mean:
-                raise InvalidInputError(f"{name} was not measured in both reports; both have: {', '.join(self.mean)}.")
-        sign = {name: 1 if name in LOWER_IS_BETTER else -1 for name in allowed}
-        return [Drop(name, amount, sign[name] * self.mean[name].value) for name, amount in allowed.items()]
+        return [self._drop(name, amount) for name, amount in allowed.items()]
+
+    def _drop(self, name: str, allowed: float) -> Drop:
+        missing = [world for world, found in self.worlds.items() if found.unmeasured.get(name) == "b"]
+        if name not in self.mean and not missing:
+            raise InvalidInputError(f"{name} was not measured in both reports; both have: {', '.join(self.mean)}.")
+        missing += [world for world in self.a.worlds if world not in self.worlds]
+        sign = 1 if name in LOWER_IS_BETTER else -1
+        return Drop(name, allowed, sign * self.mean[name].value if name in self.mean else None, tuple(missing))
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``actionparty compare --json`` prints, but for the drops asked for."""
@@ -109,7 +126,12 @@ class Comparison:
             for name, side in (("a", self.a), ("b", self.b))
         }
         worlds = {
-            name: {"rollouts": w.rollouts, "episodes": w.episodes, "metrics": _metrics_json(w.metrics)}
+            name: {
+                "rollouts": w.rollouts,
+                "episodes": w.episodes,
+                "metrics": _metrics_json(w.metrics),
+                "unmeasured": dict(w.unmeasured),
+            }
             for name, w in self.worlds.items()
         }
         return {
@@ -145,7 +167,10 @@ def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
     paired = {world: _pair(one, two, world) for world in shared}
     rng = np.random.default_rng(seed)
     drawn = {world: _draws(pairs.ratios, rng) for world, pairs in paired.items()}
-    worlds = {w: WorldComparison(p.rollouts, p.episodes, _differences(p.ratios, drawn[w])) for w, p in paired.items()}
+    worlds = {
+        world: WorldComparison(p.rollouts, p.episodes, _differences(p.ratios, drawn[world]), p.unmeasured)
+        for world, p in paired.items()
+    }
     return Comparison(one, two, worlds, _means(worlds, drawn))
 
 
@@ -181,6 +206,7 @@ class _Pairs:
     rollouts: int
     episodes: int
     ratios: _Ratios
+    unmeasured: Mapping[str, str]
 
 
 def _pair(a: ReportFolder, b: ReportFolder, world: str) -> _Pairs:
@@ -188,13 +214,16 @@ def _pair(a: ReportFolder, b: ReportFolder, world: str) -> _Pairs:
     steps = _shared_steps(a.steps(world), b.steps(world))
     if not len(one):
         raise InvalidInputError(
-            f"{world}: no rollout of {a.path} starts where one of {b.path} does; evaluate both with the same --data "
-            "and --rollouts."
+            f"{world}: no rollout of {a.path} starts where one of {b.path} does; evaluate both with this "
+            "version and the same --data and --rollouts (older ones started where the network's context ended)."
         )
     chanceless = all(world in side.settings.get("deterministic", ()) for side in (a, b))
     results = [world_result(s, r, chanceless) for s, r in zip(steps, (one, two), strict=True)]
     found = [{**r.ratios, **{f"sp.{t}": ratio for t, ratio in r.sp.items()}} for r in results]
-    return _Pairs(len(one), len(steps[0].seeds), {k: (v, found[1][k]) for k, v in found[0].items() if k in found[1]})
+    measured = [{name: ratio for name, ratio in side.items() if ratio.value is not None} for side in found]
+    both = {name: (ratio, measured[1][name]) for name, ratio in measured[0].items() if name in measured[1]}
+    lone = {name: "b" if name in measured[0] else "a" for name in {**measured[0], **measured[1]} if name not in both}
+    return _Pairs(len(one), len(steps[0].seeds), both, lone)
 
 
 def _shared_rollouts(a: RolloutRecord, b: RolloutRecord, world: str) -> tuple[RolloutRecord, RolloutRecord]:
@@ -215,11 +244,24 @@ def _shared_steps(a: StepRecord, b: StepRecord) -> tuple[StepRecord, StepRecord]
 
 
 def _shared(a: Sequence[Any], b: Sequence[Any]) -> tuple[Ints, Ints]:
-    """Return the indices in ``a`` and in ``b`` of what is in both, in the order of ``a``."""
-    places = {key: k for k, key in enumerate(b)}
-    found = [(k, places[key]) for k, key in enumerate(a) if key in places]
+    """Return the indices in ``a`` and in ``b`` of what is in both, in the order of ``a``.
+
+    The k-th of several equal ones belongs to the k-th: recordings by different policies share seed labels.
+    """
+    places = {key: k for k, key in enumerate(_counted(b))}
+    found = [(k, places[key]) for k, key in enumerate(_counted(a)) if key in places]
     one, two = np.array(found, np.int64).reshape(-1, 2).T
     return one, two
+
+
+def _counted(keys: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Return each key with how many equal ones came before it."""
+    seen: Counter[Any] = Counter()
+    out = []
+    for key in keys:
+        out.append((key, seen[key]))
+        seen[key] += 1
+    return out
 
 
 def _draws(ratios: _Ratios, rng: np.random.Generator) -> dict[str, Sums]:
@@ -229,22 +271,9 @@ def _draws(ratios: _Ratios, rng: np.random.Generator) -> dict[str, Sums]:
     out = {}
     for name, (a, b) in ratios.items():
         if len(a.total) in picks and ((a.total > 0) & (b.total > 0)).sum() > 1:
-            one, two = (_resampled(ratio, picks[len(a.total)]) for ratio in (a, b))
+            one, two = (ratio.resampled(picks[len(a.total)]) for ratio in (a, b))
             out[name] = two - one
     return out
-
-
-def _resampled(ratio: Ratio, picks: Ints) -> Sums:
-    """Return (DRAWS,) the share over resampled rows; NaN where a draw counted nothing."""
-    right, total = ratio.right[picks].sum(1), ratio.total[picks].sum(1)
-    return np.asarray(np.divide(right, total, out=np.full(len(right), np.nan), where=total > 0))
-
-
-def _interval(draws: Sums | None) -> tuple[float, float] | None:
-    if draws is None or not np.isfinite(draws).any():
-        return None
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _differences(ratios: _Ratios, draws: Mapping[str, Sums]) -> dict[str, Difference]:
@@ -252,7 +281,7 @@ def _differences(ratios: _Ratios, draws: Mapping[str, Sums]) -> dict[str, Differ
     for name, (a, b) in ratios.items():
         one, two = a.value, b.value
         if one is not None and two is not None:
-            out[name] = Difference(one, two, _interval(draws.get(name)))
+            out[name] = Difference(one, two, interval_of(draws.get(name)))
     return out
 
 
@@ -265,7 +294,7 @@ def _means(worlds: Mapping[str, WorldComparison], draws: Mapping[str, Mapping[st
         sides = [[getattr(worlds[w].metrics[name], side) for w in having] for side in ("a", "b")]
         resampled = [draws[w][name] for w in having if name in draws[w]]
         spread = np.mean(resampled, axis=0) if len(resampled) == len(having) else None
-        out[name] = Difference(float(np.mean(sides[0])), float(np.mean(sides[1])), _interval(spread))
+        out[name] = Difference(float(np.mean(sides[0])), float(np.mean(sides[1])), interval_of(spread))
     return out
 
 
@@ -273,7 +302,7 @@ def read_allowed(texts: Iterable[str]) -> dict[str, float]:
     """Return the largest drop allowed by metric, given as ``METRIC=AMOUNT``.
 
     Raises:
-        InvalidInputError: not of this form, or an amount that is no number from 0 on.
+        InvalidInputError: not of this form, an amount that is no number from 0 on, or a metric without better or worse.
         UnknownNameError: no such metric; the nearest are suggested.
     """
     allowed: dict[str, float] = {}
@@ -284,5 +313,9 @@ def read_allowed(texts: Iterable[str]) -> dict[str, float]:
         known = (*METRICS, *(f"sp.{t}" for t in SP_STEPS))
         if name not in known:
             raise unknown_name("metric", name, known)
+        if name in NO_RANK:
+            raise InvalidInputError(
+                f"--max-drop {text}: {name} is neither good nor bad; alive_gap tells how far it is off."
+            )
         allowed[name] = float(amount)
     return allowed

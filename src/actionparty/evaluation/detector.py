@@ -8,12 +8,12 @@ is told by the same margin among the subject's own tiles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.evaluation.labels import BACKGROUND, TileLabels
+from actionparty.evaluation.labels import BACKGROUND, TileLabels, build_labels, join_labels
 from actionparty.evaluation.tiles import CELL_BYTES, Cells, TileTable, distinct, same, to_cells
 from actionparty.types import Bools, Episode, Floats, Ints, SubjectStates
 
@@ -203,9 +203,9 @@ class FrameReader:
         return Reading(self._look.reshape(shape).copy(), self._facing.reshape(shape).copy())
 
 
-def detect_episode(detector: Detector, episode: Episode, batch: int = 64) -> Detections:
-    """Return the detections (T, N) in the real frames of an episode."""
-    wearers = detector.labels.wearers(episode)[None]
+def detect_episode(detector: Detector, episode: Episode, batch: int = 64, dressed: Episode | None = None) -> Detections:
+    """Return the detections (T, N) in the real frames of an episode; ``dressed`` tells who wears what (default: it)."""
+    wearers = detector.labels.wearers(dressed or episode)[None]
     found = []
     for start in range(0, len(episode), batch):
         frames = episode.frames(start, start + batch)
@@ -216,12 +216,53 @@ def detect_episode(detector: Detector, episode: Episode, batch: int = 64) -> Det
     return Detections(*(np.concatenate([getattr(d, name) for d in found]) for name in ("count", "cell", "facing")))
 
 
-def detector_accuracy(detector: Detector, episodes: Sequence[Episode]) -> tuple[Ints, Ints]:
-    """Return, per episode, how many living (subject, step) pairs are detected right in real frames, and of how many."""
+def detector_accuracy(
+    detector: Detector, episodes: Sequence[Episode], dressed: Sequence[Episode] | None = None
+) -> tuple[Ints, Ints]:
+    """Return, per episode, how many living (subject, step) pairs are detected right in real frames, and of how many.
+
+    ``dressed`` are the recordings that tell who wears what in each episode (default: the episodes themselves).
+    """
     right = np.zeros(len(episodes), np.int64)
     total = np.zeros(len(episodes), np.int64)
     for k, episode in enumerate(episodes):
         alive = episode.states.alive
-        right[k] = (detect_episode(detector, episode).matches(episode.states) & alive).sum()
+        seen = detect_episode(detector, episode, dressed=None if dressed is None else dressed[k])
+        right[k] = (seen.matches(episode.states) & alive).sum()
         total[k] = alive.sum()
     return right, total
+
+
+def folded_accuracy(known: TileLabels, episodes: Sequence[Episode], shipped: bool) -> tuple[Ints, Ints]:
+    """Return what ``detector_accuracy`` does, by labels that come from none of the frames they are measured on.
+
+    Labels that do not come from these episodes (``shipped``) are used as they are. Else those of one half of the
+    episodes are measured on the other, both ways. Where colours are redrawn in every episode (or there is only one),
+    those of the first half of each episode, joined to the shipped ones, are measured on its second half.
+    """
+    if shipped and not known.redrawn:
+        return detector_accuracy(Detector(known), episodes)
+    if not known.redrawn and len(episodes) > 1:
+        right, total = np.zeros((2, len(episodes)), np.int64)
+        for k in (0, 1):
+            judge = Detector(build_labels(episodes[1 - k :: 2], redrawn=False))
+            right[k::2], total[k::2] = detector_accuracy(judge, episodes[k::2])
+        return right, total
+    first = [_rows(e, 0, (len(e) + 1) // 2) for e in episodes]
+    second = [_rows(e, (len(e) + 1) // 2, len(e)) for e in episodes]
+    labels = build_labels(first, redrawn=known.redrawn)
+    judge = Detector(join_labels(known, labels) if shipped else labels)
+    return detector_accuracy(judge, second, first)
+
+
+def _rows(episode: Episode, start: int, stop: int) -> Episode:
+    """Return rows ``start`` to ``stop`` of an episode."""
+    raw = episode.frames_raw
+    return replace(
+        episode,
+        grid=episode.grid[start:stop],
+        states=episode.states[start:stop],
+        actions=episode.actions[start:stop],
+        rewards=episode.rewards[start:stop],
+        frames_raw=None if raw is None else raw[start:stop],
+    )

@@ -6,7 +6,8 @@ finished part is kept there at once and never measured again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from actionparty.data.recording import FIRST_EVALUATION_SEED
 from actionparty.errors import InvalidInputError, unknown_name
 from actionparty.evaluation.bootstrap import Ratio
-from actionparty.evaluation.detector import Detector, detector_accuracy
+from actionparty.evaluation.detector import Detector, folded_accuracy
 from actionparty.evaluation.folder import ReportFolder, describe_run
 from actionparty.evaluation.labels import TileLabels, build_labels, join_labels
 from actionparty.evaluation.onestep import Tallies, probe_steps, score_steps
@@ -29,6 +30,8 @@ from actionparty.types import SCENE_ROWS, Episode, WorldSpec
 
 HELD_OUT = FIRST_EVALUATION_SEED
 """Seeds from here on are never trained on."""
+FIRST_ROLLOUT_ROW, FIRST_STEP_ROW = 2, 1
+"""The earliest rows from which rollouts and single steps start."""
 Progress = Callable[[str, int, int], None]
 """Told the world, the generated frames done, and their final number."""
 Make = Callable[[WorldSpec], BatchRollout]
@@ -74,6 +77,8 @@ def evaluate(
     *,
     checkpoint: str,
     name: str = "",
+    data: str = "",
+    labelled_here: Collection[str] = (),
     model_settings: Mapping[str, Any] | None = None,
     perceptual: Perceptual | None = None,
     out: Path | None = None,
@@ -87,30 +92,47 @@ def evaluate(
         labels: labelled tiles by world.
         checkpoint: SHA-256 of the weights, for the report.
         name: what the user calls the checkpoint.
+        data: the dataset that the user named, if any; for the report.
+        labelled_here: worlds whose labels were built from these very episodes.
         model_settings: sampling steps, snapping and the like, for the report.
         out: folder that keeps every finished part and the report; what is finished there is not measured again.
         on_world: told each result as soon as it is there.
 
     Raises:
-        InvalidInputError: a recording with a training seed, or too short; ``out`` is not of this evaluation.
+        InvalidInputError: a recording with a training seed, or too short; labels for another number of subjects;
+            ``out`` is not of this evaluation.
+        DatasetError: another process evaluates into ``out``.
         UnknownNameError: a world without labels.
     """
     for world, recorded in episodes.items():
         check_held_out(world, recorded, settings.allow_training_seeds)
         if world not in labels:
             raise unknown_name("world with tile labels", world, labels)
-    named = {**asdict(settings), **(model_settings or {})}
-    folder = ReportFolder.start(out, describe_run(checkpoint, name, named, episodes, labels)) if out else None
+        check_labels(world, recorded, labels[world])
+    sources = {world: "held-out" if world in labelled_here else "shipped" for world in episodes}
+    named = {**asdict(settings), **(model_settings or {}), "labels": sources}
+    folder = ReportFolder.start(out, describe_run(checkpoint, name, named, episodes, labels, data)) if out else None
     results = {}
-    for world, recorded in episodes.items():
-        bench = _Bench(make, recorded, labels[world], settings, perceptual)
-        results[world] = evaluate_world(bench, folder, progress)
-        if on_world is not None:
-            on_world(results[world])
-    report = EvaluationReport(checkpoint, named, results)
-    if folder is not None:
-        folder.finish(report)
+    with folder.held() if folder is not None else nullcontext():
+        for world, recorded in episodes.items():
+            bench = _Bench(make, recorded, labels[world], world not in labelled_here, settings, perceptual)
+            results[world] = evaluate_world(bench, folder, progress)
+            if on_world is not None:
+                on_world(results[world])
+        report = EvaluationReport(checkpoint, named, results)
+        if folder is not None:
+            folder.finish(report)
     return report
+
+
+def check_labels(world: str, episodes: Sequence[Episode], labels: TileLabels) -> None:
+    """Raise ``InvalidInputError`` where labels are of another number of subjects than the recordings."""
+    subjects = episodes[0].world.subjects
+    if labels.subjects != subjects:
+        raise InvalidInputError(
+            f"{world}: its tile labels are of {labels.subjects} subjects, but the held-out episodes have {subjects}. "
+            "Evaluate on episodes with as many subjects, or on weights without labels of this world."
+        )
 
 
 def check_held_out(world: str, episodes: Sequence[Episode], allow_training_seeds: bool) -> None:
@@ -138,6 +160,8 @@ class _Bench:
     make: Make
     episodes: Sequence[Episode]
     known: TileLabels
+    shipped: bool
+    """Whether the labels come from other recordings than these episodes."""
     settings: EvaluationSettings
     perceptual: Perceptual | None
 
@@ -159,13 +183,13 @@ class _Bench:
         return Detector(join_labels(self.known, build_labels(self.episodes, redrawn=True)) if redrawn else self.known)
 
     def starts(self, per_episode: int) -> list[Start]:
-        return step_starts(self.episodes, per_episode, self.settings.context)
+        return step_starts(self.episodes, per_episode)
 
 
 def evaluate_world(bench: _Bench, folder: ReportFolder | None, progress: Progress | None = None) -> WorldResult:
     """Measure one world: the detector on real frames, single steps with probes, then rollouts."""
     settings, name = bench.settings, bench.spec.name
-    starts = rollout_starts(bench.episodes, settings.rollouts, settings.context)
+    starts = rollout_starts(bench.episodes, settings.rollouts)
     singles, probed = bench.starts(settings.steps_per_episode), bench.starts(settings.probes_per_episode)
     ticker = _Ticker(name, len(starts) * settings.horizon + len(singles) + 3 * len(probed), progress)
     if folder is not None and folder.steps_path(name).exists():
@@ -191,16 +215,29 @@ def _measure_steps(bench: _Bench, singles: Sequence[Start], probed: Sequence[Sta
     for chunk in _chunks(probed, bench.settings.batch):
         probe_steps(bench.world, episodes, chunk, detector, bench.plan, tallies)
         ticker(3 * len(chunk))
-    ratios = {"detector": Ratio.of(*detector_accuracy(detector, episodes)), **tallies.ratios()}
-    return StepRecord(bench.spec, np.array([e.seed for e in episodes]), ratios, _notes(detector.labels))
+    accuracy = Ratio.of(*folded_accuracy(bench.known, episodes, bench.shipped))
+    ratios = {"detector": accuracy, **tallies.ratios()}
+    return StepRecord(bench.spec, np.array([e.seed for e in episodes]), ratios, _notes(detector.labels, bench.shipped))
 
 
-def _notes(labels: TileLabels) -> tuple[str, ...]:
+def _notes(labels: TileLabels, shipped: bool) -> tuple[str, ...]:
     alike = (", ".join(map(str, members)) for _, members in labels.groups())
-    return tuple(
-        f"the world draws subjects {who} alike; in its frames they are told apart by the model's states."
+    notes = [
+        f"the world draws subjects {who} alike; in its frames they are told apart by the model's states, and in the "
+        "real frames of the detector's figure by the recorded states."
         for who in alike
-    )
+    ]
+    if not shipped:
+        notes.append(
+            "no labels of this world came with the weights: the held-out episodes themselves label its tiles; the "
+            "detector's figure is of frames that did not."
+        )
+    elif labels.redrawn:
+        notes.append(
+            "looks are redrawn in every episode: the held-out episodes label tiles beside the shipped labels; the "
+            "detector's figure is of the second half of each episode, by labels from the first."
+        )
+    return tuple(notes)
 
 
 def _rollouts(bench: _Bench, chunk: Sequence[Start], first: int, path: Path | None, ticker: _Ticker) -> RolloutRecord:
@@ -219,22 +256,25 @@ def _rollouts(bench: _Bench, chunk: Sequence[Start], first: int, path: Path | No
     return record
 
 
-def rollout_starts(episodes: Sequence[Episode], rollouts: int, context: int) -> list[Start]:
-    """Return where ``rollouts`` rollouts start: one in every episode, early, before a second in any, further on."""
+def rollout_starts(episodes: Sequence[Episode], rollouts: int) -> list[Start]:
+    """Return where ``rollouts`` rollouts start: one in every episode, early, before a second in any, further on.
+
+    The same for every model, however many frames its context has: scenes are padded at the front.
+    """
     turns = -(-rollouts // len(episodes))
     out = []
     for k in range(rollouts):
         episode, turn = k % len(episodes), k // len(episodes)
-        first = min(context, len(episodes[episode]) - 2)
+        first = min(FIRST_ROLLOUT_ROW, len(episodes[episode]) - 2)
         out.append(Start(episode, first + turn * (len(episodes[episode]) - 1 - first) // turns))
     return out
 
 
-def step_starts(episodes: Sequence[Episode], per_episode: int, context: int) -> list[Start]:
+def step_starts(episodes: Sequence[Episode], per_episode: int) -> list[Start]:
     """Return evenly spread rows, at most ``per_episode`` in each episode, from which one step is predicted."""
     out = []
     for k, episode in enumerate(episodes):
-        first = min(context - 1, len(episode) - 2)
+        first = min(FIRST_STEP_ROW, len(episode) - 2)
         rows = np.unique(np.rint(np.linspace(first, len(episode) - 2, per_episode)))
         out += [Start(k, int(row)) for row in rows]
     return out

@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.data.files import make_folder, write_atomic
+from actionparty.data.files import exclusive, make_folder, write_atomic
 from actionparty.errors import DatasetError, InvalidInputError
 from actionparty.evaluation.labels import TileLabels
 from actionparty.evaluation.records import RolloutRecord, StepRecord
@@ -30,8 +33,12 @@ from actionparty.types import Episode
 
 FORMAT = 1
 RUN, REPORT, TABLE, PAGE = "run.json", "report.json", "report.md", "report.html"
-_FREE = ("name",)
+_FREE = ("name", "data")
 """What may differ between an evaluation and the one that goes on with it."""
+
+
+_LEFT_OVER = re.compile(r"\.run\.json\..*\.tmp")
+"""What is left of a run.json that was being written."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,18 @@ class ReportFolder:
         make_folder(path)
         write_atomic(path / RUN, _json_bytes(wanted))
         return ReportFolder(path, wanted)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for one evaluation; raise ``DatasetError`` where another process holds it."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(self.path))
+            except DatasetError as error:
+                raise DatasetError(
+                    f"{self.path}: another process is evaluating into it; wait or choose another --out."
+                ) from error
+            yield
 
     @staticmethod
     def open(path: Path) -> ReportFolder:
@@ -141,7 +160,8 @@ class ReportFolder:
 
         write_atomic(self.path / REPORT, report.dumps().encode())
         write_atomic(self.path / TABLE, report.markdown().encode())
-        write_html(report, Records(self), self.path / PAGE, name=str(self.run["name"]))
+        named = {"name": str(self.run["name"]), "dataset": str(self.run.get("data") or "")}
+        write_html(report, Records(self), self.path / PAGE, **named)
 
 
 class Records(Mapping[str, RolloutRecord]):
@@ -169,7 +189,8 @@ def check_usable(path: Path) -> None:
 
 
 def _occupied(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    """Return whether there is anything but what a start that was cut short left over."""
+    return path.exists() and (not path.is_dir() or any(not _LEFT_OVER.fullmatch(p.name) for p in path.iterdir()))
 
 
 def load_report(path: Path) -> tuple[EvaluationReport, Records]:
@@ -189,17 +210,27 @@ def describe_run(
     settings: Mapping[str, Any],
     episodes: Mapping[str, Sequence[Episode]],
     labels: Mapping[str, TileLabels],
+    data: str = "",
 ) -> dict[str, Any]:
-    """Return what an evaluation is of: equal for two that must give the same report."""
+    """Return what an evaluation is of: equal for two that must give the same report, but for ``name`` and ``data``."""
     return {
         "format": FORMAT,
         "checkpoint": checkpoint,
         "name": name,
+        "data": data,
+        "version": _version(),
         "settings": dict(settings),
         "worlds": list(episodes),
         "episodes": {world: _digest_episodes(recorded) for world, recorded in episodes.items()},
         "labels": {world: _digest(np.asarray(value) for value in vars(labels[world]).values()) for world in episodes},
     }
+
+
+def _version() -> str:
+    try:
+        return version("actionparty")
+    except PackageNotFoundError:
+        return ""
 
 
 def _digest_episodes(episodes: Sequence[Episode]) -> str:
@@ -230,6 +261,7 @@ def _read_run(path: Path) -> dict[str, Any]:
             raise DatasetError(f"{path / RUN}: format {run['format']!r}, but this version reads {FORMAT}.")
         settings, needed = run["settings"], ("rollouts", "batch", "horizon")
         whole = all(isinstance(settings[k], int) and settings[k] > 0 for k in needed) and bool(run["worlds"])
+        whole &= isinstance(run["checkpoint"], str) and isinstance(run["name"], str)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidInputError(f"{path}: exists already and is no report folder (it has no {RUN}).") from error
     except (ValueError, KeyError, TypeError) as error:

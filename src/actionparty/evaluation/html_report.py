@@ -37,7 +37,9 @@ _SECTIONS = {
 }
 
 
-def write_html(report: EvaluationReport, records: Mapping[str, RolloutRecord], path: Path, *, name: str = "") -> None:
+def write_html(
+    report: EvaluationReport, records: Mapping[str, RolloutRecord], path: Path, *, name: str = "", dataset: str = ""
+) -> None:
     """Write the report as one HTML file, atomically.
 
     Args:
@@ -45,14 +47,15 @@ def write_html(report: EvaluationReport, records: Mapping[str, RolloutRecord], p
         records: the rollouts by world, each asked for once; a world without them shows no frames.
         path: the file, which is replaced.
         name: what the user calls the checkpoint.
+        dataset: the one that the user named, if any.
 
     Raises:
         DatasetError: the disk refuses, or a record is damaged.
     """
-    write_atomic(path, html(report, records, name).encode())
+    write_atomic(path, html(report, records, name, dataset).encode())
 
 
-def html(report: EvaluationReport, records: Mapping[str, RolloutRecord], name: str = "") -> str:
+def html(report: EvaluationReport, records: Mapping[str, RolloutRecord], name: str = "", dataset: str = "") -> str:
     """Return the whole page, as ``write_html`` writes it."""
     data = report.to_json()
     worst_first = sorted(report.worlds, key=lambda world: _badness(data["worlds"][world]))
@@ -64,7 +67,7 @@ def html(report: EvaluationReport, records: Mapping[str, RolloutRecord], name: s
         "time": _over_time(report.worlds),
         "films": join(*(world.film for world in shown)) or tag("p", "No rollouts were kept.", class_="faint"),
         "breakdown": join(_by_subjects(data), breakdown(data)),
-        "repeat": _repeat(report, name),
+        "repeat": _repeat(report, name, dataset),
     }
     sections = (_section(key, title, contents[key]) for key, title in _SECTIONS.items())
     body = join(symbols(), _header(report, name), _navigation(), tag("main", *sections), _script("report.js"))
@@ -246,25 +249,27 @@ def _points(data: Mapping[str, Any], key: str) -> list[Point]:
     return points
 
 
-def command(report: EvaluationReport, name: str) -> str:
-    """Return the command line that repeats this evaluation of the checkpoint called ``name``."""
+def command(report: EvaluationReport, name: str, dataset: str = "") -> str:
+    """Return the command line that repeats this evaluation of the checkpoint ``name`` on ``dataset``."""
     words = ["actionparty", "evaluate", name or "CHECKPOINT"]
     words += [word for name in report.worlds for word in ("--world", name)]
+    words += ["--data", dataset] if dataset else []
     for key in _OPTIONS:
         if key in report.settings:
             words += [f"--{key.replace('_', '-')}", str(report.settings[key])]
+    words += [word for world in report.settings.get("deterministic", ()) for word in ("--deterministic", world)]
     words += ["--snap"] if report.settings.get("snap") else []
     words += [word for key, option in OWN_WEIGHTS.items() if report.settings.get(key) for word in (option, "FILE")]
     return shlex.join(words)
 
 
-def _repeat(report: EvaluationReport, name: str) -> Markup:
+def _repeat(report: EvaluationReport, name: str, dataset: str) -> Markup:
     settings = json.dumps(dict(report.settings), indent=2, default=str)
     measured_here = [key for key in COLUMNS if any(key in r.ratios for r in report.worlds.values())]
     terms = [tag("div", tag("dt", COLUMNS[key]), tag("dd", MEANINGS[key])) for key in measured_here if key in MEANINGS]
     left_out = report.left_out()
     return join(
-        tag("pre", tag("code", command(report, name)), class_="command"),
+        tag("pre", tag("code", command(report, name, dataset)), class_="command"),
         tag("p", "Checkpoint (SHA-256): ", tag("code", report.checkpoint, class_="hash")),
         tag("details", tag("summary", "All settings"), tag("pre", tag("code", settings), class_="scroll", tabindex=0)),
         tag("h3", "What the metrics mean"),

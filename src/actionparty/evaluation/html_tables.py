@@ -11,7 +11,7 @@ from typing import Any
 
 from actionparty.evaluation.detector import ACCURATE
 from actionparty.evaluation.html_markup import Markup, breakable, join, tag
-from actionparty.evaluation.report import COLUMNS, LOWER_IS_BETTER, PAPER
+from actionparty.evaluation.report import COLUMNS, LOWER_IS_BETTER, NO_RANK, PAPER
 
 Row = Mapping[str, Any]
 MEANINGS = {
@@ -33,17 +33,19 @@ MEANINGS = {
     "lpips": "perceptual distance to the simulator's frames (less is better)",
     "fvd": "Fréchet distance between generated and real clips (less is better)",
     "alive": "share of subject steps in which the model takes the subject to be alive; neither good nor bad",
+    "alive_gap": "how far that share is from the simulator's, while the recording lasts (less is better)",
     "detector": "share of subjects that the detector finds right in real frames: what pixels can show at best",
 }
 """What each metric of ``COLUMNS`` is, in one line."""
 _GROUPS = {
-    "Subjects and their actions": ("ma1", "ma1_moving", "sa1", "ma", "sp_mean", "SP", "dr", "duplicates", "alive"),
+    "Subjects and their actions": (
+        *("ma1", "ma1_moving", "sa1", "ma", "sp_mean", "SP", "dr", "duplicates", "alive", "alive_gap"),
+    ),
     "Frames, effects and checks": (
         *("ea", "tile", "changed_tile", "isolation", "swap", "sync_horizon", "psnr", "ssim", "lpips", "fvd"),
         "detector",
     ),
 }
-_NO_RANK = frozenset({"alive"})
 _ONE_DIGIT = ("psnr", "sync_horizon", "fvd")
 
 
@@ -141,7 +143,7 @@ def _heading(text: str, key: str, meaning: str | None) -> Markup:
 def _worst(worlds: Mapping[str, Row], key: str) -> float | None:
     """Return the worst value of a column, None where it has none or where all are equal."""
     values = [v for row in worlds.values() if (v := lookup(row, key)) is not None]
-    if key in _NO_RANK or len(values) < 2 or min(values) == max(values):
+    if key in NO_RANK or len(values) < 2 or min(values) == max(values):
         return None
     return max(values) if key in LOWER_IS_BETTER else min(values)
 

@@ -19,14 +19,15 @@ seen in training are known.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from actionparty.errors import DatasetError, InvalidInputError
+from actionparty.evaluation.damage import DAMAGE
 from actionparty.evaluation.moves import OPEN, SOLID, UNKNOWN, inside, intended, move_table
 from actionparty.evaluation.tiles import CELL_BYTES, Cells, TileTable, distinct, merge_tiles, to_cells
 from actionparty.types import Bools, Episode, Ints
@@ -90,7 +91,7 @@ class TileLabels:
     def save(self, path: Path) -> None:
         """Write one .npz without pickled objects."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        values = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        values: dict[str, Any] = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
         with path.open("wb") as file:
             np.savez_compressed(file, version=np.asarray(_VERSION), **values)
 
@@ -102,7 +103,7 @@ class TileLabels:
                 values = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise DatasetError(f"{path}: no such tile labels; build them from recordings of the world.") from error
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise DatasetError(f"{path}: damaged file of tile labels ({error}); build it again.") from error
         names = {f.name for f in fields(TileLabels)}
         if int(values.pop("version", -1)) != _VERSION or set(values) != names:

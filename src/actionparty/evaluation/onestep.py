@@ -146,14 +146,17 @@ def probe_steps(
     spec = episodes[0].world
     which = np.array([s.episode for s in starts])
     rng = np.random.default_rng([plan.seed, *(plan.noise_seed(s) for s in starts)])
-    base = predict(contexts.actions).states
+    base = predict(contexts.actions)
     one = change_one(contexts.actions, contexts.before.alive, len(spec.actions), rng)
-    tallies.add("isolation", which, *isolated(one, contexts.before, base, predict(one.actions).states))
+    other = predict(one.actions)
+    whole = ~(pictures(base)[1] | pictures(other)[1])
+    tallies.add("isolation", which, *isolated(one, contexts.before, base.states, other.states, whole))
     moves = move_table(spec.actions)
     passable = _passable(detector, contexts.cells_before).reshape(-1, *spec.grid)
     pair = swap_pairs(contexts.before, contexts.after, contexts.actions, moves, passable == OPEN, rng)
     if pair.valid.any():
-        right = exchanged(pair, contexts.before, moves, predict(pair.actions).states)
+        answer = predict(pair.actions)
+        right = exchanged(pair, contexts.before, moves, answer.states, ~pictures(answer)[1])
         tallies.add("swap", which, right, pair.valid)
 
 

@@ -45,14 +45,25 @@ def change_one(actions: Ints, alive: Bools, choices: int, rng: np.random.Generat
     return Change(changed, np.stack([who, who], 1), np.asarray(alive.any(1) & (choices > 1)))
 
 
-def isolated(change: Change, context: SubjectStates, base: SubjectStates, other: SubjectStates) -> tuple[Bools, Bools]:
-    """Return (B, N) which far subjects are predicted alike in ``base`` and ``other``, and which subjects count."""
+def isolated(
+    change: Change, context: SubjectStates, base: SubjectStates, other: SubjectStates, finite: Bools | None = None
+) -> tuple[Bools, Bools]:
+    """Return (B, N) which far subjects are predicted alike in ``base`` and ``other``, and which subjects count.
+
+    Nobody is alike whose position is not finite in either, nor where ``finite`` (B,) says that an answer was not.
+    """
     place = context.cells[np.arange(len(change.who)), change.who[:, 0]]
     far = np.abs(context.cells - place[:, None]).max(-1) > FAR
     counted = far & context.alive & change.valid[:, None]
+    whole = np.isfinite(base.position).all(-1) & np.isfinite(other.position).all(-1) & _column(finite)
     base, other = safe_states(base), safe_states(other)
     alike = (base.cells == other.cells).all(-1) & (base.facing == other.facing) & (base.alive == other.alive)
-    return np.asarray(alike & counted), counted
+    return np.asarray(alike & whole & counted), counted
+
+
+def _column(finite: Bools | None) -> Bools:
+    """Return (B, 1), or (1, 1) where nothing is said."""
+    return np.ones((1, 1), bool) if finite is None else finite[:, None]
 
 
 def certain_outcomes(states: SubjectStates, moves: Ints, open_cells: Bools) -> Bools:
@@ -102,10 +113,16 @@ def _same_target(states: SubjectStates, mine: Ints) -> Bools:
     return np.asarray((target == target.transpose(0, 2, 1, 3)).all(-1))
 
 
-def exchanged(change: Change, before: SubjectStates, moves: Ints, predicted: SubjectStates) -> Bools:
-    """Return (B,) whether both subjects of each case end exactly where their new actions aim."""
+def exchanged(
+    change: Change, before: SubjectStates, moves: Ints, predicted: SubjectStates, finite: Bools | None = None
+) -> Bools:
+    """Return (B,) whether both subjects of each case end exactly where their new actions aim.
+
+    None does whose predicted position is not finite, nor where ``finite`` (B,) says that the answer was not.
+    """
     target, facing = intended(before.cells, before.facing, moves[change.actions])
+    whole = np.isfinite(predicted.position).all(-1) & _column(finite)
     predicted = safe_states(predicted)
-    right = (predicted.cells == target).all(-1) & (predicted.facing == facing) & predicted.alive
+    right = (predicted.cells == target).all(-1) & (predicted.facing == facing) & predicted.alive & whole
     rows = np.arange(len(change.who))[:, None]
     return np.asarray(right[rows, change.who].all(1) & change.valid)

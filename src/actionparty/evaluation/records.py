@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from actionparty.data.files import make_folder, write_atomic
 from actionparty.errors import DatasetError
 from actionparty.evaluation.bootstrap import Ratio, Sums
+from actionparty.evaluation.damage import DAMAGE
 from actionparty.types import Bools, Floats, Frame, Ints, SubjectStates, WorldSpec
 
 FORMAT = 1
@@ -285,7 +284,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         about = json.loads(values.pop("about").tobytes())
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such record; evaluate again with the same --out.") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
     if about.get("format") != FORMAT:
         raise DatasetError(f"{path}: format {about.get('format')!r}, but this version reads {FORMAT}.")

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from actionparty.evaluation.bootstrap import Ratio
+from actionparty.evaluation.bootstrap import Ratio, interval_of
 from actionparty.evaluation.detector import ACCURATE
 
 PAPER = {"ma": 0.779, "sp_mean": 0.903}
 """The ActionParty paper's movement accuracy and subject preservation: 46 worlds, at most 7 subjects, 230 rollouts."""
-LOWER_IS_BETTER = frozenset({"duplicates", "nan_frames", "nan_frames_one_step", "lpips", "fvd"})
+LOWER_IS_BETTER = frozenset({"duplicates", "alive_gap", "nan_frames", "nan_frames_one_step", "lpips", "fvd"})
+NO_RANK = frozenset({"alive", "alive_real"})
+"""What is neither good nor bad: no world is the worst in it, and it can't drop."""
 COLUMNS = {
     "ma1": "MA@1",
     "ma1_moving": "MA@1 moving",
@@ -34,6 +36,7 @@ COLUMNS = {
     "lpips": "LPIPS",
     "fvd": "FVD",
     "alive": "alive",
+    "alive_gap": "alive gap",
     "detector": "detector",
 }
 """Scalar metrics in the order of tables, with their headings."""
@@ -59,12 +62,15 @@ class WorldResult:
     breakdown: Mapping[str, Mapping[str, Ratio]] = field(default_factory=dict)
     """Movement accuracy by ``action`` (its name) and by ``collision`` (``with``, ``without``)"""
 
+    def named(self) -> dict[str, Ratio]:
+        """Return all metrics by name, those of ``sp`` as ``sp.STEP``."""
+        return {**self.ratios, **{f"sp.{t}": ratio for t, ratio in self.sp.items()}}
+
     def to_json(self, seed: int) -> dict[str, Any]:
         """Return the object of the contract; what was not measured is absent. ``seed`` is for the intervals."""
         values = {name: r.value for name, r in self.ratios.items() if r.value is not None}
         sp = {str(t): r.value for t, r in self.sp.items() if r.value is not None}
-        named = [*self.ratios.items(), *((f"sp.{t}", r) for t, r in self.sp.items())]
-        drawn = {name: r.interval(seed) for name, r in named}
+        drawn = {name: r.interval(seed) for name, r in self.named().items()}
         out: dict[str, Any] = {"subjects": self.subjects, "rollouts": self.rollouts, "horizon": self.horizon}
         out |= {"seeds": list(self.seeds), **values, **({"sp": sp} if sp else {})}
         if (accuracy := values.get("detector")) is not None:
@@ -90,14 +96,30 @@ class EvaluationReport:
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``actionparty evaluate --json`` prints."""
         seed = int(self.settings.get("seed", 0))
-        worlds = {name: result.to_json(seed) for name, result in self.worlds.items()}
+        sources = self.settings.get("labels", {})
+        worlds = {
+            name: result.to_json(seed) | ({"labels": sources[name]} if name in sources else {})
+            for name, result in self.worlds.items()
+        }
         return {
             "checkpoint": self.checkpoint,
             "settings": dict(self.settings),
             "worlds": worlds,
-            "mean": _mean(worlds),
+            "mean": _mean(worlds) | {"ci95": self._mean_intervals(seed)},
             "worst": _worst(worlds),
         }
+
+    def _mean_intervals(self, seed: int) -> dict[str, list[float]]:
+        """Return the interval of each mean over worlds; only rollouts within worlds are resampled."""
+        named = [result.named() for result in self.worlds.values()]
+        out = {}
+        for name in dict.fromkeys(name for ratios in named for name in ratios):
+            having = [(k, ratios[name]) for k, ratios in enumerate(named) if name in ratios]
+            drawn = [ratio.draws([seed, k]) for k, ratio in having if ratio.value is not None]
+            whole = [draws for draws in drawn if draws is not None]
+            if whole and len(whole) == len(drawn) and (found := interval_of(np.mean(whole, axis=0))):
+                out[name] = list(found)
+        return out
 
     def left_out(self) -> str:
         """Return a line on the metrics that need weights of the user's and are missing; empty where none is."""
@@ -179,6 +201,8 @@ def _mean(worlds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def _worst(worlds: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
     worst: dict[str, list[Any]] = {}
     for key, values in _collect(worlds).items():
+        if key in NO_RANK:
+            continue
         pick = max if key in LOWER_IS_BETTER else min
         name = pick(values, key=lambda n, v=values: v[n])  # type: ignore[misc]
         worst[key] = [name, values[name]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.evaluation.bootstrap import Ratio
+from actionparty.evaluation.bootstrap import Median, Ratio
 from actionparty.evaluation.detector import ACCURATE
 from actionparty.evaluation.perceptual import CLIP, frechet_distance
 from actionparty.evaluation.records import RolloutRecord, StepRecord
@@ -73,6 +73,18 @@ def sync_horizon(record: RolloutRecord) -> NDArray[np.int64]:
     return np.asarray(record.in_step.sum(1))
 
 
+def censored(record: RolloutRecord) -> int:
+    """Return how many rollouts were still in step where the recording, or the rollout, ended."""
+    return int((record.in_step == record.known).all(1).sum())
+
+
+def alive_gap(record: RolloutRecord) -> Ratio:
+    """Return how far the share alive in the model's states is from the simulator's, per rollout, while it is known."""
+    known = record.known[..., None]
+    told, real = ((states.alive & known).sum((1, 2), dtype=np.int64) for states in (record.state, record.real))
+    return Ratio.of(np.abs(told - real), record.known.sum(1) * record.world.subjects)
+
+
 def sp_ratios(curves: Curves) -> dict[int, Ratio]:
     """Return subject preservation at each of ``SP_STEPS`` that was reached."""
     reached = [t for t in SP_STEPS if t <= len(curves.right["sp"])]
@@ -127,8 +139,9 @@ def _rollout_ratios(record: RolloutRecord, curves: Curves, deterministic: bool) 
     names = ("ma", "dr", "duplicates", "alive", "alive_real", "state", "nan_frames", "psnr", "ssim", "lpips")
     ratios = {name: curves.ratio(name) for name in names if name in curves.right}
     ratios["sp_mean"] = curves.ratio("sp")
+    ratios["alive_gap"] = alive_gap(record)
     if deterministic:
-        ratios["sync_horizon"] = Ratio.of([float(np.median(sync_horizon(record)))], [1])
+        ratios["sync_horizon"] = Median.over(sync_horizon(record))
     distance = frechet(record)
     return ratios | ({"fvd": distance} if distance is not None else {})
 
@@ -146,6 +159,11 @@ def _notes(ratios: Mapping[str, Ratio], steps: StepRecord, record: RolloutRecord
         )
     if nan:
         notes.append(f"{nan:.4f} of the generated frames were not finite; everybody in them counts as lost.")
+    if "sync_horizon" in ratios and (ended := censored(record)):
+        notes.append(
+            f"{ended} of {len(record)} rollouts were still in step where the recording or the rollout ended: their "
+            "sync steps count up to there."
+        )
     return notes + _notes_on_intervals(len(steps.seeds), len(record)) + _notes_on_clips(ratios, record)
 
 

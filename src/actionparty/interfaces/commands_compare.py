@@ -38,6 +38,8 @@ def compare(
 
     Differences are B - A with 95% intervals over pairs, for each world and in
     the mean over worlds. Where less is better (duplicates), a drop is a rise.
+    A --max-drop also fails where B lacks a world of A, or did not measure the
+    metric in one: a model that removes its subjects leaves nothing to measure.
 
     Exit code 0, or 1 where a --max-drop is exceeded, 2 for wrong input.
 
@@ -75,10 +77,21 @@ def _show(found: Comparison, drops: Sequence[Drop]) -> None:
         console.tell(f"they differ in {name}: {one} and {two}")
     if found.left_out():
         console.tell(f"left out, only in one of them: {', '.join(found.left_out())}")
+    for name, world in found.worlds.items():
+        for lacking in ("a", "b"):
+            if missing := [_heading(metric) for metric, by in world.unmeasured.items() if by == lacking]:
+                console.tell(f"{name}: not measured in {lacking.upper()}: {', '.join(missing)}")
     for drop in drops:
-        word = "within" if drop.passed else "MORE THAN"
-        change = f"worse by {drop.drop:.4f}" if drop.drop > 0 else "not worse"
-        console.tell(f"{_heading(drop.metric)} is {change}: {word} the {drop.allowed:g} allowed")
+        console.tell(_judged(drop))
+
+
+def _judged(drop: Drop) -> str:
+    """Return the line on a metric that --max-drop names."""
+    heading = _heading(drop.metric)
+    if drop.unmeasured:
+        return f"{heading} FAILED: not measured by B in {', '.join(drop.unmeasured)}"
+    change = f"worse by {drop.drop:.4f}" if drop.drop is not None and drop.drop > 0 else "not worse"
+    return f"{heading} is {change}: {'within' if drop.passed else 'MORE THAN'} the {drop.allowed:g} allowed"
 
 
 def _world_rows(found: Comparison, keys: Sequence[str]) -> Iterable[Sequence[object]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actionparty.config import RolloutConfig, to_json
-from actionparty.errors import CheckpointError, DatasetError, unknown_name
+from actionparty.errors import CheckpointError, DatasetError, MissingDependencyError, unknown_name
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, Seed, record_with_bars
 from actionparty.types import Episode, WorldSpec
@@ -29,6 +29,8 @@ HELD_OUT = Path("datasets/held-out")
 HELD_OUT_ROWS = 1000
 """Rows of each at least: short ones of a world that is slow to reset begin in mid-game, where a subject's picture (its
 identity) may show what it carries."""
+SHIPPED = "starter"
+"""Shipped weights whose held-out episodes serve where there is no simulator."""
 SHOWN = ("ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "changed_tile", "isolation", "swap", "detector")
 _DEFAULTS = RolloutConfig()
 
@@ -57,6 +59,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for the report (HTML, JSON, Markdown) and its records.", show_default=False),
     ] = None,
+    deterministic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORLD", help="Without chance: count the steps in sync; may be given several times."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well every subject obeys, and for how long.
@@ -64,7 +70,7 @@ def evaluate(
     The yardstick is the real simulator: held-out episodes (seed labels from
     1,000,000 on, which no training uses). Shipped weights bring some along.
     For others they are recorded into datasets/held-out and kept, unless --data
-    names a dataset of your own.
+    names a dataset of your own; without Melting Pot, shipped ones are taken.
 
     With --out every finished part is kept: after an interruption give the same
     command again. Two such folders are compared by: actionparty compare A B
@@ -87,12 +93,19 @@ def evaluate(
     folder = find_checkpoint(checkpoint)
     perceptual, given = _perceptual(lpips, fvd)
     network = load_network(folder)
-    settings = EvaluationSettings(rollouts, horizon, batch=batch, seed=seed, context=network.config.context)
-    sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
     worlds = _wanted(folder, network.config.worlds, world)
-    source = data or _held_out(folder, worlds, settings)
-    episodes = {name: _episodes(source, name, rollouts) for name in worlds}
+    settings = EvaluationSettings(
+        *(rollouts, horizon),
+        batch=batch,
+        seed=seed,
+        context=network.config.context,
+        deterministic=_chanceless(deterministic, worlds),
+    )
+    sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
+    sources = _sources(folder, worlds, data, settings)
+    episodes = {name: _episodes(sources[name], name, settings) for name in worlds}
     labels = {name: _labels(folder, name, recorded) for name, recorded in episodes.items()}
+    labelled_here = [name for name in worlds if not _labels_path(folder, name).exists()]
 
     def make(spec: WorldSpec) -> BatchRollout:
         return BatchRollout(network, sampling, labels[spec.name].tiles if snap else None)
@@ -106,6 +119,8 @@ def evaluate(
             settings,
             checkpoint=fingerprint(folder),
             name=checkpoint,
+            data=str(data or ""),
+            labelled_here=labelled_here,
             model_settings={**to_json(sampling), **given},
             perceptual=perceptual,
             out=out,
@@ -146,39 +161,117 @@ def _wanted(folder: Path, known: Sequence[str], worlds: Sequence[str] | None) ->
     return list(dict.fromkeys(worlds or known))
 
 
-def _held_out(folder: Path, worlds: Sequence[str], settings: EvaluationSettings) -> Path:
-    """Return the dataset of held-out episodes: the one beside the weights, else ours, recorded where it is missing."""
-    from actionparty.data.recording import FIRST_EVALUATION_SEED
+def _chanceless(named: Sequence[str] | None, worlds: Sequence[str]) -> tuple[str, ...]:
+    for name in named or ():
+        if name not in worlds:
+            raise unknown_name("world of this evaluation (--deterministic)", name, worlds)
+    return tuple(dict.fromkeys(named or ()))
+
+
+def _sources(folder: Path, worlds: Sequence[str], data: Path | None, settings: EvaluationSettings) -> dict[str, Path]:
+    """Return the dataset of held-out episodes of each world: the user's, the one beside the weights, ours, or shipped.
+
+    Ours is recorded where it is missing and the simulator is there.
+
+    Raises:
+        MissingDependencyError: a world that has no episodes anywhere, and no simulator.
+        DatasetError: a world that could not be recorded, with the reason.
+    """
     from actionparty.evaluation.export import HELD_OUT as BESIDE_WEIGHTS
 
-    if (folder / BESIDE_WEIGHTS).is_dir():
-        return folder / BESIDE_WEIGHTS
+    if data is not None:
+        return dict.fromkeys(worlds, data)
+    found = {name: folder / BESIDE_WEIGHTS for name in worlds if _holds(folder / BESIDE_WEIGHTS, name)}
+    missing = [name for name in worlds if name not in found]
+    ours = [name for name in missing if _can_be_made(name)]
+    if ours:
+        _record(ours, settings)
+    return found | {name: HELD_OUT if name in ours else _without_simulator(name) for name in missing}
+
+
+def _holds(dataset: Path, world: str) -> bool:
+    from actionparty.data.dataset import open_dataset
+
+    return dataset.is_dir() and world in open_dataset(dataset).worlds
+
+
+def _can_be_made(world: str) -> bool:
+    from actionparty.worlds.catalogue import check_available
+
+    try:
+        check_available(world)
+    except MissingDependencyError:
+        return False
+    return True
+
+
+def _record(worlds: Sequence[str], settings: EvaluationSettings) -> None:
+    from actionparty.data.recording import FIRST_EVALUATION_SEED
+
     rows = max(settings.horizon + 3, HELD_OUT_ROWS)
     console.say(
         f"held-out episodes: {HELD_OUT}, {settings.rollouts} of {rows} rows of each world, recorded where missing"
     )
-    record_with_bars(worlds, settings.rollouts * rows, FIRST_EVALUATION_SEED, HELD_OUT, shard_steps=rows)
-    return HELD_OUT
+    summary = record_with_bars(worlds, settings.rollouts * rows, FIRST_EVALUATION_SEED, HELD_OUT, shard_steps=rows)
+    if reasons := "; ".join(f"{name}: {reason}" for name, reason in summary.skipped.items()):
+        raise DatasetError(f"{HELD_OUT}: held-out episodes could not be recorded. {reasons}")
 
 
-def _episodes(path: Path, world: str, at_most: int) -> list[Episode]:
+def _without_simulator(world: str) -> Path:
+    """Return the episodes of a world that can't be recorded here: those recorded before, else those that ship."""
+    from actionparty.checkpoints import find_checkpoint
+    from actionparty.evaluation.export import HELD_OUT as BESIDE_WEIGHTS
+    from actionparty.worlds.catalogue import check_available
+
+    if _holds(HELD_OUT, world):
+        return HELD_OUT
+    try:
+        shipped = find_checkpoint(SHIPPED) / BESIDE_WEIGHTS
+    except CheckpointError:
+        shipped = HELD_OUT
+    if not _holds(shipped, world):
+        check_available(world)
+    console.say(f"{world}: the held-out episodes that ship with the weights {SHIPPED}; its simulator is not installed.")
+    return shipped
+
+
+def _episodes(path: Path, world: str, settings: EvaluationSettings) -> list[Episode]:
+    """Return at most as many held-out episodes as rollouts, those as long as a rollout rather than shorter ones."""
     from actionparty.data.dataset import load_episodes
     from actionparty.data.recording import FIRST_EVALUATION_SEED
+    from actionparty.evaluation.evaluate import FIRST_ROLLOUT_ROW
 
-    held_out = (episode for episode in load_episodes(path, [world]) if episode.seed >= FIRST_EVALUATION_SEED)
-    found = list(islice(held_out, at_most))
-    if not found:
+    at_most, needed = settings.rollouts, FIRST_ROLLOUT_ROW + settings.horizon + 1
+    long: list[tuple[int, Episode]] = []
+    short: list[tuple[int, Episode]] = []
+    for place, episode in enumerate(load_episodes(path, [world])):
+        if episode.seed >= FIRST_EVALUATION_SEED:
+            kind = long if len(episode) >= needed else short
+            kind += [(place, episode)] if len(kind) < at_most else []
+            if len(long) == at_most:
+                break
+    if not long and not short:
         again = f"actionparty record {world} --seed {FIRST_EVALUATION_SEED} --out {path}"
         raise DatasetError(f"{path}: no held-out episode of {world}; make some with: {again}")
-    return found
+    if added := short[: at_most - len(long)]:
+        console.say(
+            f"{world}: {len(added)} of {len(long) + len(added)} held-out episodes are shorter than the {needed} rows "
+            f"that {settings.horizon} steps need; what needs the simulator ends where they do."
+        )
+    return [episode for _, episode in sorted([*long, *added], key=itemgetter(0))]
+
+
+def _labels_path(folder: Path, world: str) -> Path:
+    from actionparty.rollout.scenes import LABELS
+
+    return folder / LABELS / f"{world}.npz"
 
 
 def _labels(folder: Path, world: str, episodes: Iterable[Episode]) -> TileLabels:
     """Return the labelled tiles that ship with a checkpoint, else those that the held-out recordings show."""
     from actionparty.evaluation.labels import TileLabels, build_labels
-    from actionparty.rollout.scenes import LABELS
 
-    path = folder / LABELS / f"{world}.npz"
+    path = _labels_path(folder, world)
     return TileLabels.load(path) if path.exists() else build_labels(episodes)
 
 
