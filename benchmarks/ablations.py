@@ -93,7 +93,7 @@ def draw_curves(reports: Mapping[str, EvaluationReport], path: Path) -> None:
             axis.grid(alpha=0.3)
             if line:
                 axis.set_xlabel("step")
-    axes[0][-1].legend(fontsize=8)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path, dpi=110)
 
 
