@@ -2,7 +2,9 @@
 
     python examples/read_dataset.py DATASET [WORLD] [--step 10] [--out frame.png]
 
-Needs: pip install pandas pyarrow pillow. A dataset is a folder: manifest.jsonl has one JSON line per shard, and each shard is two Parquet files.
+Needs `pip install pandas pyarrow pillow`.
+
+A dataset is a folder: manifest.jsonl has one JSON line per shard, and each shard is two Parquet files.
 """
 
 from __future__ import annotations
