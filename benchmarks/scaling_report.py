@@ -99,7 +99,7 @@ def _draw_cost(cells: Any, subjects: Any, rows: Sequence[Row]) -> None:
     cells.set(xscale="log", yscale="log", xlabel="cells", ylabel="ms a frame", title=f"Cost, {SUBJECTS} subjects")
     for name, line in _groups([r for r in rows if tuple(r["grid"]) in COUNT_GRIDS], ("cells", "threads")):
         _line(subjects, line, "subjects", "ms_p50", f"{name[0]} cells, {_threads(name[1])}")
-    subjects.set(xscale="log", yscale="log", xlabel="subjects", ylabel="ms a frame", title="Cost by subjects")
+    subjects.set(xscale="log", ylim=(0, None), xlabel="subjects", ylabel="ms a frame", title="Cost by subjects")
 
 
 def _draw_obedience(axis: Any, rows: Sequence[Row]) -> None:
