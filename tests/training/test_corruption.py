@@ -7,8 +7,9 @@ from tests.training.samples import CPU, TINY, arena_clips, play
 from actionparty.config import TrainConfig
 from actionparty.data.clips import Clips, WorldClips
 from actionparty.model.network import Network
+from actionparty.model.ops import cell_index
 from actionparty.training import corruption
-from actionparty.training.corruption import blend_cells, cell_index, corrupt_tiles
+from actionparty.training.corruption import blend_cells, corrupt_tiles
 from actionparty.training.objective import Objective
 
 KINDS = ("_ERASE", "_DOUBLE", "_DISPLACE", "_OVERWRITE")

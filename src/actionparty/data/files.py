@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,11 @@ from typing import Any
 from actionparty.errors import DatasetError
 
 SEAL = "seal"
+NPZ_DAMAGE = (
+    *(OSError, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What reading a damaged .npz can raise: with flipped bits it may claim to be encrypted, or packed as nobody knows."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actionparty.evaluation.labels import BACKGROUND, TileLabels, build_labels, join_labels
-from actionparty.evaluation.tiles import CELL_BYTES, Cells, TileTable, distinct, same, to_cells
-from actionparty.types import Bools, Episode, Floats, Ints, SubjectStates
+from actionparty.evaluation.tiles import Cells, TileTable, distinct, same, to_cells
+from actionparty.types import CELL_CHANNELS, Bools, Episode, Floats, Ints, SubjectStates
 
 REJECT = 32.0
 """Root mean square distance, in levels of 0 to 255, beyond which a cell shows no known tile."""
@@ -131,7 +131,7 @@ class Detector:
     def read(self, frames: NDArray[np.uint8]) -> Reading:
         """Read frames (B, H, W, 3)."""
         cells = to_cells(frames)
-        look, facing = self.read_cells(cells.reshape(-1, CELL_BYTES))
+        look, facing = self.read_cells(cells.reshape(-1, CELL_CHANNELS))
         shape = (len(frames), frames.shape[1] // 8, frames.shape[2] // 8)
         return Reading(look.reshape(shape), facing.reshape(shape))
 

@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from actionparty.data.files import NPZ_DAMAGE
 from actionparty.errors import DatasetError, InvalidInputError
-from actionparty.evaluation.damage import DAMAGE
 from actionparty.evaluation.moves import OPEN, SOLID, UNKNOWN, inside, intended, move_table
-from actionparty.evaluation.tiles import CELL_BYTES, Cells, TileTable, distinct, merge_tiles, to_cells
-from actionparty.types import Bools, Episode, Ints
+from actionparty.evaluation.tiles import Cells, TileTable, distinct, merge_tiles, to_cells
+from actionparty.types import CELL_CHANNELS, Bools, Episode, Ints
 
 BACKGROUND, AMBIGUOUS = -1, -2
 OWNED = 0.9
@@ -103,7 +103,7 @@ class TileLabels:
                 values = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise DatasetError(f"{path}: no such tile labels; build them from recordings of the world.") from error
-        except DAMAGE as error:
+        except NPZ_DAMAGE as error:
             raise DatasetError(f"{path}: damaged file of tile labels ({error}); build it again.") from error
         names = {f.name for f in fields(TileLabels)}
         if int(values.pop("version", -1)) != _VERSION or set(values) != names:
@@ -127,10 +127,10 @@ class _Sightings:
 def tile_grid(episode: Episode) -> tuple[Cells, Ints]:
     """Return the distinct tiles (P, 192) of an episode and (T, h, w) which of them each cell shows."""
     if episode.frames_raw is None:
-        tiles, rows = distinct(episode.tiles.reshape(-1, CELL_BYTES))  # nobody says that the table has no doubles
+        tiles, rows = distinct(episode.tiles.reshape(-1, CELL_CHANNELS))  # nobody says that the table has no doubles
         return tiles, rows[episode.grid]
     cells = to_cells(episode.frames_raw)
-    tiles, index = distinct(cells.reshape(-1, CELL_BYTES))
+    tiles, index = distinct(cells.reshape(-1, CELL_CHANNELS))
     return tiles, index.reshape(len(episode), *episode.world.grid)
 
 

@@ -35,7 +35,7 @@ class PictureDistance:
 
     def __call__(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the distance (B,) of pictures (B, H, W, 3)."""
-        found = _run(self._module, self.path, _to_unit(a).permute(0, 3, 1, 2), _to_unit(b).permute(0, 3, 1, 2))
+        found = _run(self._module, self.path, _pictures(a), _pictures(b))
         if found.numel() != len(a):
             raise InvalidInputError(f"{self.path}: answered {tuple(found.shape)} for {len(a)} pairs of pictures.")
         return np.asarray(found.reshape(-1).double().numpy())
@@ -56,7 +56,7 @@ class ClipFeatures:
         from torch.nn.functional import interpolate
 
         b, t = clips.shape[:2]
-        frames = _to_unit(clips.reshape(b * t, *clips.shape[2:])).permute(0, 3, 1, 2)
+        frames = _pictures(clips.reshape(b * t, *clips.shape[2:]))
         scaled = interpolate(frames, (SIDE, SIDE), mode="bilinear", align_corners=False)
         found = _run(self._module, self.path, scaled.reshape(b, t, 3, SIDE, SIDE).transpose(1, 2))
         if found.ndim != 2 or len(found) != b:
@@ -64,10 +64,13 @@ class ClipFeatures:
         return np.asarray(found.float().numpy())
 
 
-def _to_unit(pixels: NDArray[np.uint8]) -> torch.Tensor:
+def _pictures(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """(B, H, W, 3) pixels -> (B, 3, H, W) in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(pixels.copy()).float() / 127.5 - 1
+    from actionparty.data.clips import to_unit
+
+    return to_unit(torch.from_numpy(pixels.copy())).permute(0, 3, 1, 2)
 
 
 def _load(path: Path, option: str) -> torch.jit.ScriptModule:

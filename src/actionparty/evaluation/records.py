@@ -15,10 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.data.files import make_folder, write_atomic
+from actionparty.data.files import NPZ_DAMAGE, make_folder, write_atomic
 from actionparty.errors import DatasetError
 from actionparty.evaluation.bootstrap import Ratio, Sums
-from actionparty.evaluation.damage import DAMAGE
 from actionparty.types import Bools, Floats, Frame, Ints, SubjectStates, WorldSpec
 
 FORMAT = 1
@@ -284,7 +283,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         about = json.loads(values.pop("about").tobytes())
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such record; evaluate again with the same --out.") from error
-    except DAMAGE as error:
+    except NPZ_DAMAGE as error:
         raise _damaged(path, error) from error
     if about.get("format") != FORMAT:
         raise DatasetError(f"{path}: format {about.get('format')!r}, but this version reads {FORMAT}.")

@@ -7,11 +7,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.types import CELL, Bools, Floats, Ints
+from actionparty.types import CELL, CELL_CHANNELS, Bools, Floats, Ints
 
 Cells = NDArray[np.uint8]
 """(..., 192) the 8 x 8 x 3 bytes of a cell, rows first."""
-CELL_BYTES = CELL * CELL * 3
 _CHUNK = 2048
 
 
@@ -20,12 +19,14 @@ def to_cells(frames: NDArray[np.uint8]) -> Cells:
     b, height, width, _ = frames.shape
     h, w = height // CELL, width // CELL
     cells = frames.reshape(b, h, CELL, w, CELL, 3).transpose(0, 1, 3, 2, 4, 5)
-    return np.ascontiguousarray(cells).reshape(b, h * w, CELL_BYTES)
+    return np.ascontiguousarray(cells).reshape(b, h * w, CELL_CHANNELS)
 
 
 @cache
 def _multipliers() -> NDArray[np.uint64]:
-    return np.random.default_rng(8).integers(0, 2**63, CELL_BYTES // 8, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    return np.random.default_rng(8).integers(0, 2**63, CELL_CHANNELS // 8, dtype=np.uint64) * np.uint64(2) + np.uint64(
+        1
+    )
 
 
 def tile_hash(cells: Cells) -> NDArray[np.uint64]:
@@ -51,7 +52,7 @@ class TileTable:
     """A set of distinct tiles (P, 192) in which cells are found exactly (by hash) or by pixel distance."""
 
     def __init__(self, tiles: Cells) -> None:
-        self.tiles = np.ascontiguousarray(tiles).reshape(-1, CELL_BYTES)
+        self.tiles = np.ascontiguousarray(tiles).reshape(-1, CELL_CHANNELS)
         hashes = tile_hash(self.tiles)
         self._order = np.argsort(hashes)
         self._hashes = hashes[self._order]
@@ -79,7 +80,7 @@ class TileTable:
         squared += (x**2).sum(1)[:, None]
         squared += self._norms
         np.maximum(squared, 0, out=squared)
-        squared /= CELL_BYTES
+        squared /= CELL_CHANNELS
         return np.asarray(np.sqrt(squared, out=squared), np.float32)
 
     def nearest(self, cells: Cells) -> tuple[Ints, Floats]:
@@ -97,7 +98,7 @@ class TileTable:
 
 def merge_tiles(parts: list[Cells]) -> tuple[Cells, list[Ints]]:
     """Return the distinct tiles (P, 192) of several tables and, for each table, the index of its rows in them."""
-    cells = np.concatenate([np.zeros((0, CELL_BYTES), np.uint8), *parts])
+    cells = np.concatenate([np.zeros((0, CELL_CHANNELS), np.uint8), *parts])
     tiles, index = distinct(cells)
     return tiles, np.split(index, np.cumsum([len(p) for p in parts])[:-1]) if parts else []
 

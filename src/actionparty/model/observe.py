@@ -11,8 +11,9 @@ from actionparty.config import ModelConfig
 from actionparty.model.layers import Block
 from actionparty.model.ops import (
     Rotary,
-    at_positions,
+    cell_index,
     concat_rotary,
+    gather_cells,
     grid_positions,
     grid_size,
     place,
@@ -105,7 +106,7 @@ class Observe(nn.Module):
     ) -> Tokens:
         """Return the frame after ``context`` and its subjects as tokens; arguments as of ``forward``."""
         if not self.config.lasting_identity:
-            subjects = replace(subjects, identity=at_positions(context[:, -1], subjects.now, grid))
+            subjects = replace(subjects, identity=gather_cells(context[:, -1], cell_index(subjects.now, grid)))
         flavour = self.world(world)[:, None]
         u = self.subject_tokens(subjects, grid_size(grid, cell_mask, context.device)) + flavour
         v = self.cell_tokens(context) + flavour

@@ -85,12 +85,16 @@ def grid_size(grid: tuple[int, int], cell_mask: Tensor | None, device: torch.dev
     return torch.stack([rows.any(1).sum(1), rows.any(2).sum(1)], -1)[:, None].float()
 
 
-def at_positions(cells: Tensor, position: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Read the cell (B, N, d) of ``cells`` (B, h * w, d) that each position (B, N, 2) lies in, or next to outside."""
+def cell_index(position: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(..., 2) positions -> (...) index of the cell in a row-by-row frame of ``grid`` (h, w)."""
     h, w = grid
-    at = position.round().long()
-    index = at[..., 1].clamp(0, h - 1) * w + at[..., 0].clamp(0, w - 1)
-    return cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1]))
+    cell = position.round().long()
+    return cell[..., 1].clamp(0, h - 1) * w + cell[..., 0].clamp(0, w - 1)
+
+
+def gather_cells(x: Tensor, index: Tensor) -> Tensor:
+    """(B, M, d), (B, C) -> (B, C, d)."""
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def place(cells: Tensor, tokens: Tensor, position: Tensor, weight: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block, TimeEmbedding
 from actionparty.model.observe import Observed, join_masks, stand
-from actionparty.model.ops import CELL_CHANNELS, concat_rotary, place
+from actionparty.model.ops import CELL_CHANNELS, concat_rotary, gather_cells, place
 from actionparty.model.update import STATE_CHANNELS
 
 
@@ -42,11 +42,6 @@ class CellChoice:
     """(B, C) long into the M cells; padding may repeat any cell."""
     mask: Tensor
     """(B, C) bool, False for padding."""
-
-
-def gather_cells(x: Tensor, index: Tensor) -> Tensor:
-    """(B, M, d), (B, C) -> (B, C, d)."""
-    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class Render(nn.Module):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actionparty.data.files import NPZ_DAMAGE
 from actionparty.errors import CheckpointError, InvalidInputError, unknown_name
 from actionparty.types import FACINGS, NO_ACTION, Scene, SubjectStates, WorldSpec
 
@@ -23,10 +23,7 @@ FORMAT = 1
 SCENES = "scenes"
 LABELS = "labels"
 _FIELDS = ("frames", "position", "facing", "alive", "actions", "identities", "about")
-_UNREADABLE = (
-    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+_UNREADABLE = (*NPZ_DAMAGE, TypeError, IndexError)
 """What NumPy and zipfile raise for files that are not what they should be."""
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from actionparty.data.clips import Clips, WorldClips
+from actionparty.model.ops import cell_index
 
 _ERASE, _DOUBLE, _DISPLACE = 0.25, 0.15, 0.1
 _OVERWRITE, _BLEND = 0.01, 0.015
@@ -46,13 +47,6 @@ def corrupt_tiles(world: WorldClips, clips: Clips, share: float, generator: torc
     overwritten = chance((b, m), _OVERWRITE) & on
     out[:, -1] = torch.where(overwritten, clips.context[:, -1].gather(1, elsewhere), out[:, -1])
     return out
-
-
-def cell_index(position: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(..., 2) positions -> (...) index of the cell in a row-by-row frame of ``grid`` (h, w)."""
-    h, w = grid
-    cell = position.round().long()
-    return cell[..., 1].clamp(0, h - 1) * w + cell[..., 0].clamp(0, w - 1)
 
 
 def _put(tiles: Tensor, cell: Tensor, tile: Tensor, where: Tensor) -> None:

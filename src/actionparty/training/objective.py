@@ -13,11 +13,10 @@ from actionparty.data.clips import Clips, WorldClips
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
-from actionparty.model.ops import CELL_CHANNELS
-from actionparty.model.render import gather_cells
+from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
-from actionparty.training.corruption import blend_cells, cell_index, corrupt_tiles
+from actionparty.training.corruption import blend_cells, corrupt_tiles
 from actionparty.training.flow import interpolate, loss_weight, sample_time
 from actionparty.training.sampling import StepNoise, choose_cells, sample_step, symlog
 

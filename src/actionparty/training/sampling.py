@@ -12,11 +12,10 @@ from actionparty.config import RolloutConfig
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
-from actionparty.model.ops import CELL_CHANNELS
-from actionparty.model.render import CellChoice, Resolved, gather_cells
+from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells
+from actionparty.model.render import CellChoice, Resolved
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, encode_states
-from actionparty.training.corruption import cell_index
 from actionparty.training.flow import denoise
 
 _UNLIKELY = 0.2

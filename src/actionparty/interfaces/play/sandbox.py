@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from actionparty.data.files import NPZ_DAMAGE
 from actionparty.errors import InvalidInputError
 from actionparty.evaluation.labels import AMBIGUOUS, BACKGROUND, TileLabels
 from actionparty.evaluation.moves import OPEN
@@ -282,7 +283,7 @@ def _check_size(content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except NPZ_DAMAGE as error:
         raise InvalidInputError("this is not a scene file.") from error
     if size > MOST_UNPACKED:
         raise InvalidInputError("this scene file is too large once unpacked.")
