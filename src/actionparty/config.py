@@ -85,6 +85,19 @@ def model_preset(name: str) -> ModelConfig:
     return MODEL_PRESETS[name]
 
 
+_SHARES = (
+    "corrupt",
+    "unroll",
+    "event_share",
+    "rare_share",
+    "recolour",
+    "world_dropout",
+    "final_rate",
+    "decay_share",
+    "ema",
+)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run. Progress is counted in frames (one target frame = one), never in steps."""
@@ -92,7 +105,9 @@ class TrainConfig:
     frames: int = 1_000_000
     """Target frames to learn from; the learning rate reaches its end here."""
     batch: int = 32
-    """Target frames of one world in one optimiser step."""
+    """Most target frames of one world in one optimiser step."""
+    batch_tokens: int = 0
+    """Most cells and subjects in one step, so that large worlds come in smaller batches; 0: no limit."""
     learning_rate: float = 2e-3
     """Of AdamW; Muon's rate follows the same schedule."""
     muon_rate: float = 0.02
@@ -114,6 +129,10 @@ class TrainConfig:
     """Largest strength of the Gaussian noise on context frames (pixels are in [-1, 1])."""
     event_share: float = 0.15
     """Share of clips drawn from rows before which a subject is gone, where a world has any."""
+    rare_share: float = 0.0
+    """Share of clips drawn by rarity: rows with a reward, a life that ends or begins, or a rare change of a cell."""
+    recolour: float = 0.0
+    """Share of batches whose colour channels are exchanged, without their world's embedding: unseen colours."""
     corrupt: float = 0.5
     """Share of clips whose contexts are corrupted: subjects erased, doubled or displaced, cells overwritten."""
     unroll: float = 0.0
@@ -133,6 +152,12 @@ class TrainConfig:
     sample_power: float = 0.0
     """Worlds are drawn with odds (cells + subjects) ** -sample_power: above 0, small (cheap) frames come more often."""
 
+    def batch_of(self, cells: int, subjects: int) -> int:
+        """Return how many frames with ``cells`` and ``subjects`` make one step; at least 1."""
+        if not self.batch_tokens:
+            return self.batch
+        return max(1, min(self.batch, self.batch_tokens // (cells + subjects)))
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.bf16 not in ("auto", "on", "off"):
@@ -145,9 +170,15 @@ class TrainConfig:
             )
         if not isinstance(self.frames, int) or not isinstance(self.batch, int) or self.render_cells < 1:
             raise InvalidInputError("train config: frames, batch and render_cells must be whole numbers from 1 on.")
-        for name in ("corrupt", "unroll", "event_share", "world_dropout", "final_rate", "decay_share", "ema"):
+        if not isinstance(self.batch_tokens, int) or self.batch_tokens < 0:
+            raise InvalidInputError(f"train config: batch_tokens must be 0 or more, but is {self.batch_tokens!r}.")
+        for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:  # NaN fails too
                 raise InvalidInputError(f"train config: {name} must be 0 to 1, but is {getattr(self, name)}.")
+        if self.event_share + self.rare_share > 1:
+            raise InvalidInputError(
+                f"train config: event_share ({self.event_share}) and rare_share ({self.rare_share}) are more than all."
+            )
         for name in ("state_weight", "return_weight", "frame_weight", "gate_weight", "jump_weight", "reward_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InvalidInputError(f"train config: {name} must be at least 0, but is {getattr(self, name)}.")

@@ -68,7 +68,16 @@ def test_a_recipe_trains_and_rolls_out(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"ema": 5}, {"corrupt": -3}, {"render_cells": 0}, {"unroll": float("nan")}, {"frames": 1.5}, {"muon_rate": 0.0}],
+    [
+        {"ema": 5},
+        {"corrupt": -3},
+        {"render_cells": 0},
+        {"unroll": float("nan")},
+        {"frames": 1.5},
+        {"muon_rate": 0.0},
+        {"batch_tokens": -1},
+        {"event_share": 0.6, "rare_share": 0.6},
+    ],
 )
 def test_a_recipe_with_nonsense_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match="train config"):

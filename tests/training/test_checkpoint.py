@@ -19,6 +19,7 @@ from actionparty.training.checkpoint import (
     save_state,
     save_tensors,
     save_weights,
+    start_from,
 )
 from actionparty.training.optim import MovingAverage, Optimizer
 
@@ -192,3 +193,18 @@ def test_a_state_of_another_model_format_or_kind_is_rejected(tmp_path: Path) -> 
     (tmp_path / "state.json").write_text(json.dumps({"format": 1}))
     with pytest.raises(CheckpointError, match=r"not a training state"):
         load_state(tmp_path, *parts(0))
+
+
+def test_embeddings_of_worlds_are_taken_over_by_name(folder: Path) -> None:
+    saved = load_tensors(folder / WEIGHTS)["observe.world.weight"].float()
+    network = Network(replace(TINY, worlds=("aardvark", "arena")))
+    assert start_from(network, folder) == []
+    assert torch.equal(network.observe.world.weight, saved[[0, 0, 1]]), "unknown, aardvark as unknown, arena"
+
+
+def test_weights_that_do_not_fit_their_list_of_worlds_are_rejected(folder: Path) -> None:
+    values = json.loads((folder / CONFIG).read_text())
+    values["model"]["worlds"] = ["arena", "coins"]
+    (folder / CONFIG).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="names 2 worlds"):
+        start_from(Network(TINY), folder)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tests.training.samples import CPU, play
 
-from actionparty.data.clips import WorldClips, to_pixels, to_unit
-from actionparty.data.tables import alive_age
+from actionparty.data.clips import WorldClips, row_rarity, to_pixels, to_unit
+from actionparty.data.tables import WorldTable, alive_age
 from actionparty.errors import DatasetError
 from actionparty.rollout.rollout import to_cells
 from actionparty.types import NO_ACTION, Episode, SubjectStates
@@ -128,3 +128,34 @@ def test_nothing_to_learn_from_is_said_clearly(episodes: list[Episode]) -> None:
         WorldClips([short])
     with pytest.raises(DatasetError, match=r"different folders"):
         WorldClips([one, play(5, 0, subjects=2, size=(7, 8))])
+
+
+def test_a_row_is_as_rare_as_the_rarest_thing_that_happens_in_it(episodes: list[Episode]) -> None:
+    table = WorldTable.of(episodes[:1])
+    grid = np.zeros((ROWS, table.grid.shape[1]), np.int32)
+    grid[1::2, 5] = 1  # seven changes 0 -> 1 and seven 1 -> 0
+    grid[9:, 8] = 2  # one change that is never seen again
+    still = np.zeros_like(table.reward)
+    still[4, 0] = still[12, 1] = 3.0
+    alive = np.ones_like(table.alive)
+    alive[7:, 0] = False
+    table = replace(table, grid=grid, reward=still, alive=alive)
+    odds = row_rarity(table)
+    assert odds[0] == pytest.approx(1e-6), "nothing happens in the first row"
+    assert odds[[1, 2, 3]].tolist() == pytest.approx([7**-0.5] * 3)
+    assert odds[[4, 12]].tolist() == pytest.approx([2**-0.5] * 2)
+    assert odds[[7, 9]].tolist() == [1.0, 1.0]
+
+
+def test_nothing_happens_between_two_episodes(episodes: list[Episode]) -> None:
+    both = row_rarity(WorldTable.of([episodes[0], replace(episodes[1], rewards=0 * episodes[1].rewards)]))
+    assert both[ROWS] == pytest.approx(1e-6)
+
+
+def test_rare_rows_are_drawn_by_their_odds(world: WorldClips) -> None:
+    rows = world.draw(20_000, CONTEXT, MEMORY, torch.Generator(CPU).manual_seed(3), rare=1.0).rows
+    shares = torch.stack([(rows == target).double().mean() for target in world.targets])
+    odds = world.rarity.diff(prepend=world.rarity.new_zeros(1)) / world.rarity[-1]
+    assert torch.allclose(shares, odds, atol=0.018), "five standard errors: a false alarm in 50,000 runs"
+    plain = world.draw(20_000, CONTEXT, MEMORY, torch.Generator(CPU).manual_seed(3)).rows
+    assert not torch.equal(rows, plain)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 import torch
 from tests.training.samples import CPU, TINY, arena_clips, play
@@ -10,7 +12,7 @@ from actionparty.model.network import Network
 from actionparty.model.ops import cell_index
 from actionparty.training import corruption
 from actionparty.training.corruption import blend_cells, corrupt_tiles
-from actionparty.training.objective import Objective
+from actionparty.training.objective import Objective, recoloured
 
 KINDS = ("_ERASE", "_DOUBLE", "_DISPLACE", "_OVERWRITE")
 
@@ -124,3 +126,33 @@ def test_the_objective_marks_every_cell_that_must_change_and_keeps_the_target() 
     same = (inputs.context[:, -1] == inputs.target).all(-1)
     assert not (~same & ~inputs.changed).any(), "an unmarked cell differs"
     assert (inputs.changed & ~same).sum() > (clips.context[:, -1] != clips.target).sum()
+
+
+def test_recolouring_exchanges_channels_and_nothing_else() -> None:
+    world = arena_clips()
+    tiles = world.tiles.clone()
+    orders = set()
+    for seed in range(40):
+        other = recoloured(world, generator(seed))
+        same = [
+            order
+            for order in permutations(range(3))
+            if torch.equal(other.tiles, tiles.reshape(-1, 64, 3)[..., list(order)].flatten(1))
+        ]
+        orders |= set(same)
+        assert other.grid is world.grid
+    assert len(orders) == 5
+    assert (0, 1, 2) not in orders
+    assert torch.equal(world.tiles, tiles)
+
+
+def test_large_worlds_come_in_smaller_batches() -> None:
+    config = TrainConfig(batch=32, batch_tokens=4096)
+    assert [config.batch_of(cells, n) for cells, n in ((45, 2), (117, 9), (630, 7), (961, 16), (9000, 1))] == [
+        32,
+        32,
+        6,
+        4,
+        1,
+    ]
+    assert TrainConfig(batch=32).batch_of(9000, 1) == 32

@@ -6,9 +6,10 @@ generator gives the same clips, so a resumed run sees what an uninterrupted one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,6 +83,8 @@ class WorldClips:
         """Rows that can be a target: all but the first of each episode."""
         self.eventful = self.targets[(~self.alive[self.targets - 1]).any(1)]
         """Targets before which a subject is gone: the only rows that show how one comes back."""
+        self.rarity = row_rarity(table)[self.targets].cumsum(0)
+        """Cumulative odds of the targets when drawn by rarity."""
         if not len(self.targets):
             raise DatasetError(f"{self.spec.name}: the recorded episodes have no steps.")
         self.common = self.grid.mode(0).values.long()
@@ -101,14 +104,32 @@ class WorldClips:
                 setattr(self, name, value.to(device))
         return self
 
-    def draw(self, batch: int, context: int, memory: int, generator: torch.Generator, eventful: float = 0.0) -> Clips:
-        """Draw ``batch`` clips with ``context`` frames and ``memory`` rows of states, a share of them ``eventful``."""
-        pick = torch.randint(len(self.targets), (batch,), generator=generator, device=generator.device)
+    def draw(
+        self,
+        batch: int,
+        context: int,
+        memory: int,
+        generator: torch.Generator,
+        eventful: float = 0.0,
+        rare: float = 0.0,
+    ) -> Clips:
+        """Draw ``batch`` clips with ``context`` frames and ``memory`` rows of states.
+
+        A share of them is ``eventful`` and another ``rare`` (drawn with odds of ``row_rarity``).
+        """
+        device = generator.device
+        pick = torch.randint(len(self.targets), (batch,), generator=generator, device=device)
         rows = self.targets[pick]
+        if not eventful and not rare:
+            return self.at(rows, context, memory)
+        lots = torch.rand(batch, generator=generator, device=device)
         if eventful and len(self.eventful):
-            other = torch.randint(len(self.eventful), (batch,), generator=generator, device=generator.device)
-            chosen = torch.rand(batch, generator=generator, device=generator.device) < eventful
-            rows = torch.where(chosen, self.eventful[other], rows)
+            other = torch.randint(len(self.eventful), (batch,), generator=generator, device=device)
+            rows = torch.where(lots < eventful, self.eventful[other], rows)
+        if rare:
+            where = torch.rand(batch, generator=generator, device=device, dtype=torch.float64) * self.rarity[-1]
+            other = torch.searchsorted(self.rarity, where, right=True).clamp(max=len(self.targets) - 1)
+            rows = torch.where(lots >= 1 - rare, self.targets[other], rows)
         return self.at(rows, context, memory)
 
     def at(self, rows: Tensor, context: int, memory: int, back: int = 0) -> Clips:
@@ -138,3 +159,29 @@ class WorldClips:
             identity=self.identity[target],
             rows=target,
         )
+
+
+def row_rarity(table: WorldTable) -> Tensor:
+    """Return odds (R,) float64 of the rows of ``table``: how much more a row shows that is rarely seen.
+
+    Everything that happens in a row has a kind: a cell changes from one tile to another, a subject's life ends or
+    begins, a subject gets a reward of some size. A kind seen c times counts 1 / sqrt(c); a row counts as its rarest.
+    """
+    rows = len(table)
+    odds = np.full(rows, 1e-6)
+    for row, kind in _happenings(table):
+        _, inverse, count = np.unique(kind, return_inverse=True, return_counts=True)
+        np.maximum.at(odds, row, count[inverse] ** -0.5)
+    return torch.from_numpy(odds)
+
+
+def _happenings(table: WorldTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (rows, kinds) of the changes of cells, of lives and of rewards; the first row of an episode has none."""
+    inside = np.arange(1, len(table)) > table.first[1:]
+    before, after = table.grid[:-1], table.grid[1:]
+    row, cell = np.nonzero((before != after) & inside[:, None])
+    yield row + 1, before[row, cell].astype(np.int64) * len(table.tiles) + after[row, cell]
+    row, subject = np.nonzero((table.alive[:-1] != table.alive[1:]) & inside[:, None])
+    yield row + 1, table.alive[1:][row, subject].astype(np.int64)
+    row, subject = np.nonzero(table.reward)
+    yield row, table.reward[row, subject]

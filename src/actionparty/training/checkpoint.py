@@ -23,6 +23,7 @@ from actionparty.model.network import Network
 from actionparty.training.optim import MovingAverage, Optimizer
 
 FORMAT = 1
+_WORLDS = "observe.world.weight"
 
 
 def save_weights(folder: Path, config: ModelConfig, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -53,10 +54,11 @@ def load_network(folder: Path) -> Network:
     return network.eval()
 
 
-def start_from(network: nn.Module, folder: Path) -> list[str]:
+def start_from(network: Network, folder: Path) -> list[str]:
     """Copy the weights in ``folder`` whose names ``network`` has too; return the names that stay fresh.
 
-    For growing a model: new parts start as they were initialised.
+    For growing a model: new parts start as they were initialised. Embeddings of worlds go by name, and a world that
+    was not trained starts as the unknown one.
 
     Raises:
         CheckpointError: the weights can't be read, have other shapes, or share no name with the network.
@@ -65,6 +67,12 @@ def start_from(network: nn.Module, folder: Path) -> list[str]:
     known = {name: value for name, value in tensors.items() if name in wanted}
     if not known:
         raise CheckpointError(f"{folder / WEIGHTS}: has no weights in common with this model.")
+    if _WORLDS in known:
+        before: list[str] = read_json(folder / CONFIG).get("model", {}).get("worlds", [])
+        rows = [0, *(before.index(name) + 1 if name in before else 0 for name in network.config.worlds)]
+        if len(before) + 1 != len(known[_WORLDS]):
+            raise CheckpointError(f"{folder}: {CONFIG} names {len(before)} worlds, but {WEIGHTS} holds another number.")
+        known[_WORLDS] = known[_WORLDS][rows]
     fresh = {name: value for name, value in wanted.items() if name not in known}
     fill(network, known | fresh, folder / WEIGHTS)
     return sorted(fresh)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -24,6 +26,9 @@ _CHANGE = 0.06
 """Largest channel difference (in [-1, 1]) up to which a cell counts as unchanged when contexts are the model's own."""
 _GATE_CELLS = 20.0
 """The gate's loss is summed over cells and divided by this, about the number of cells that matter in a frame."""
+
+
+_ORDERS = tuple(permutations(range(3)))[1:]
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of ``network`` on ``clips``, and its parts and metrics, detached."""
         index = self._world_index(network, world, len(clips.rows), generator)
+        if self.config.recolour and bool(_lot(generator) < self.config.recolour):
+            world, index = recoloured(world, generator), torch.zeros_like(index)
         inputs = self.inputs(network, world, clips, index, generator)
         if network.joint is None:
             observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
@@ -103,8 +110,7 @@ class Objective:
         context = world.tiles[tiles]
         blended = blend_cells(context, c.corrupt, generator)
         changed = (tiles[:, -1] != clips.target) | blended
-        unroll = torch.rand((), generator=generator, device=generator.device) < c.unroll
-        if bool(unroll):
+        if bool(_lot(generator) < c.unroll):
             context = self._unrolled(network, world, clips, index, context, generator)
             changed = (context[:, -1] - world.tiles[clips.target]).abs().amax(-1) > _CHANGE
         elif c.context_noise:
@@ -257,6 +263,19 @@ def _head_loss(network: Network, features: Tensor, clips: Clips) -> Tensor:
     loss = functional.binary_cross_entropy_with_logits(happens, some.float())
     loss = loss + ((value - symlog(clips.reward)) ** 2 * some).sum() / some.sum().clamp(min=1)
     return loss + functional.binary_cross_entropy_with_logits(end, clips.ended.float())
+
+
+def recoloured(world: WorldClips, generator: torch.Generator) -> WorldClips:
+    """Return ``world`` with the red, green and blue of all its tiles exchanged, in one of the five ways there are."""
+    orders = torch.tensor(_ORDERS, device=generator.device)
+    order = orders[torch.randint(len(orders), (), generator=generator, device=generator.device)]
+    other = copy(world)
+    other.tiles = world.tiles.reshape(len(world.tiles), -1, 3)[..., order].flatten(1)
+    return other
+
+
+def _lot(generator: torch.Generator) -> Tensor:
+    return torch.rand((), generator=generator, device=generator.device)
 
 
 def _batch_noise(batch: int, subjects: int, cells: int, generator: torch.Generator) -> StepNoise:

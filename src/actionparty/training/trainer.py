@@ -111,7 +111,9 @@ class Trainer:
         generator = step_generator(self.config.seed, self.frames, self.device)
         name = list(self.worlds)[int(torch.multinomial(self.odds, 1, generator=generator))]
         world = self.worlds[name]
-        clips = world.draw(self.config.batch, self.model.context, self.model.memory, generator, self.config.event_share)
+        batch = self.config.batch_of(math.prod(world.spec.grid), world.spec.subjects)
+        shares = self.config.event_share, self.config.rare_share
+        clips = world.draw(batch, self.model.context, self.model.memory, generator, *shares)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss, parts = self.objective(self.network, world, clips, generator)
         self._check(loss, "loss", name)
@@ -122,7 +124,7 @@ class Trainer:
         self.optimizer.step(learning_rate(self.config, self.frames))
         self.steps += 1
         self.average.follow(self.network, self.steps)
-        self.frames += self.config.batch
+        self.frames += batch
         return {k: float(v) for k, v in parts.items()} | {"world": float(list(self.worlds).index(name))}
 
     def _check(self, value: torch.Tensor, what: str, world: str) -> None:
@@ -160,20 +162,20 @@ class Trainer:
         """Train until ``config.frames`` are seen, logging and saving on the way; Ctrl-C saves before it leaves."""
         log = TrainingLog(self.folder / "log.csv", self.frames)
         window: list[dict[str, float]] = []
-        saved, begun = time.monotonic(), time.monotonic()
+        saved, begun, seen = time.monotonic(), time.monotonic(), self.frames
         with DeferredInterrupt() as interrupt:
             while self.frames < self.config.frames and not interrupt.asked:
                 start = time.monotonic()
                 window.append(self.step())
                 self.seconds += time.monotonic() - start
                 if len(window) == log_every or self.frames >= self.config.frames:
-                    speed = len(window) * self.config.batch / (time.monotonic() - begun)
+                    speed = (self.frames - seen) / (time.monotonic() - begun)
                     losses = averages(window)
                     rate = learning_rate(self.config, self.frames)
                     log.write(self.frames, self.seconds, speed, rate, losses)
                     if watch:
                         watch(Progress(self.frames, self.config.frames, speed, losses, rate))
-                    window, begun = [], time.monotonic()
+                    window, begun, seen = [], time.monotonic(), self.frames
                 if time.monotonic() - saved > self.config.checkpoint_seconds:
                     self.save()
                     log.plot()
