@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from actionparty.errors import CheckpointError, unknown_name
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+QUALITY = "quality.json"
+"""How well each world was measured to go, where ``actionparty card`` wrote it."""
+CARD = "MODEL_CARD.md"
+EXPERIMENTAL_BELOW = 0.95
+"""A world whose movement accuracy after one step (MA@1) is lower is called experimental."""
 SHIPPED = Path(__file__).resolve().parent / "weights"
 """Folder of the checkpoints that come with the package."""
 
@@ -66,6 +72,19 @@ def about(folder: Path) -> dict[str, Any]:
     """Return what is known of a checkpoint's weights beside their shape: worlds, frames seen, recipe."""
     values: dict[str, Any] = read_json(folder / CONFIG).get("about", {})
     return values
+
+
+def quality(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what was measured of each world of a checkpoint; empty where nothing was."""
+    if not (folder / QUALITY).is_file():
+        return {}
+    values: dict[str, dict[str, Any]] = read_json(folder / QUALITY).get("worlds", {})
+    return values
+
+
+def is_experimental(measured: Mapping[str, Any] | None) -> bool:
+    """Return whether what ``quality`` says of a world is below ``EXPERIMENTAL_BELOW``; False where nothing is known."""
+    return measured is not None and measured.get("ma1", 0.0) < EXPERIMENTAL_BELOW
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

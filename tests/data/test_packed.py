@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from tests.training.samples import play, renamed
 
 from actionparty.data.clips import WorldClips
-from actionparty.data.packed import INDEX, changes, is_packed, load_packed, packed_worlds, rebuild, write_packed
+from actionparty.data.dataset import ForeignDatasetError
+from actionparty.data.files import seal
+from actionparty.data.packed import (
+    INDEX,
+    changes,
+    inspect_packed,
+    is_packed,
+    load_packed,
+    packed_worlds,
+    rebuild,
+    verify_packed,
+    write_packed,
+)
 from actionparty.data.tables import WorldTable
 from actionparty.errors import DatasetError, InvalidInputError, UnknownNameError
 
@@ -122,3 +134,43 @@ def test_an_interrupted_pack_leaves_no_half_folder(tables: list[WorldTable], tmp
     assert not (tmp_path / "packed").exists()
     write_packed(iter(tables), tmp_path / "packed")
     assert len(packed_worlds(tmp_path / "packed")) == 2
+
+
+def test_verify_names_every_part_that_is_not_as_written(tables: list[WorldTable], tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    write_packed(iter(tables), packed, part_bytes=9_000)
+    assert verify_packed(packed) == []
+    first, second = packed / "part-000.zip", packed / "part-001.zip"
+    content = first.read_bytes()
+    first.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    second.unlink()
+    (packed / "part-002.zip").write_bytes(b"?")
+    problems = verify_packed(packed)
+    assert [f"part-00{i}.zip" in problem for i, problem in enumerate(problems)] == [True] * 3
+    assert ["damaged" in problems[0], "missing" in problems[1], "not part" in problems[2]] == [True] * 3
+
+
+def test_verify_tells_a_damaged_index_from_another_version(tables: list[WorldTable], tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    write_packed(iter(tables), packed)
+    (packed / INDEX).write_bytes(seal({"format": 99, "parts": []}, indent=2))
+    with pytest.raises(ForeignDatasetError, match="99"):
+        verify_packed(packed)
+    (packed / INDEX).write_bytes(b"{")
+    assert [INDEX in problem for problem in verify_packed(packed)] == [True]
+
+
+def test_a_packed_dataset_is_summarised_from_its_index(tables: list[WorldTable], tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    write_packed(iter(tables), packed, part_bytes=9_000)
+    summary = inspect_packed(packed)
+    assert [(w.spec, w.rows, w.part) for w in summary.worlds] == [
+        (tables[0].spec, 65, "part-000.zip"),
+        (tables[1].spec, 30, "part-001.zip"),
+    ]
+    assert (summary.rows, summary.damaged) == (95, ())
+    assert summary.bytes == sum(path.stat().st_size for path in packed.glob("part-*"))
+    (packed / "part-001.zip").unlink()
+    (packed / "part-000.zip").write_bytes(b"")
+    damaged = inspect_packed(packed).damaged
+    assert ["part-000.zip" in damaged[0], "part-001.zip" in damaged[1], len(damaged)] == [True, True, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from actionparty.checkpoints import fingerprint, is_experimental, quality
 from actionparty.data.dataset import open_dataset
 from actionparty.data.episodes import read_episode
 from actionparty.data.recording import RecordingSummary
@@ -26,6 +28,7 @@ from actionparty.interfaces.commands_evaluate import HELD_OUT
 from actionparty.interfaces.commands_rollout import read_actions
 from actionparty.interfaces.commands_train import saved_at
 from actionparty.rollout.scenes import save_scene
+from actionparty.training.checkpoint import load_tensors, save_tensors
 from actionparty.types import WorldSpec
 from actionparty.worlds.catalogue import world_names
 
@@ -77,7 +80,7 @@ def test_worlds_are_listed_for_programs() -> None:
     listed = run("worlds", "--json")
     assert [world["name"] for world in listed] == world_names()
     for world in listed:
-        assert set(world) == {"name", "subjects", "grid", "actions", "weights", "scenes", "available"}
+        assert set(world) == {"name", "subjects", "grid", "actions", "weights", "scenes", "available", "experimental"}
         assert isinstance(world["available"], bool)
         assert len(world["grid"]) == 2
 
@@ -315,6 +318,36 @@ def test_an_exported_checkpoint_brings_all_that_rollout_and_evaluate_need(box: P
     assert "scene" in complaint("rollout", "arena", "--checkpoint", box, "--scene", 7, "--out", tmp_path / "b")
     report = run("evaluate", box, "--rollouts", 2, "--horizon", 3, "--snap", "--json")
     assert report["settings"]["snap"] is True
+
+
+def test_a_card_says_what_was_measured_and_which_worlds_are_experimental(box: Path, tmp_path: Path) -> None:
+    shutil.copytree(box, tmp_path / "box")
+    report = run("evaluate", box, "--rollouts", 2, "--horizon", 3, "--out", tmp_path / "report", "--json")
+    run("card", tmp_path / "box", "--report", tmp_path / "report")
+    text = (tmp_path / "box" / "MODEL_CARD.md").read_text()
+    found = report["worlds"]["arena"]
+    assert quality(tmp_path / "box")["arena"]["ma1"] == found["ma1"]
+    assert f"| {found['ma1']:.3f} |" in text
+    assert fingerprint(box)[:12] in text
+    weak = found["ma1"] < 0.95
+    assert is_experimental(quality(tmp_path / "box")["arena"]) == weak
+    assert ("because MA@1 is below 0.95: `arena`" in text) == weak
+    assert not is_experimental({"ma1": 0.95})
+    assert is_experimental({"ma1": 0.94})
+    assert quality(box) == {}
+    assert not is_experimental(None)
+
+
+def test_a_card_is_about_the_weights_that_were_measured(box: Path, tmp_path: Path) -> None:
+    shutil.copytree(box, tmp_path / "box")
+    run("evaluate", box, "--rollouts", 2, "--horizon", 3, "--out", tmp_path / "report")
+    tensors = load_tensors(tmp_path / "box" / "model.safetensors")
+    name = next(iter(tensors))
+    save_tensors(tmp_path / "box" / "model.safetensors", tensors | {name: tensors[name] + 1})
+    assert "measured other weights" in complaint("card", tmp_path / "box", "--report", tmp_path / "report")
+    assert "not a report" in complaint("card", tmp_path / "box", "--report", tmp_path / "nothing")
+    assert "can't be read" in complaint("card", box, "--report", tmp_path / "report", "--notes", tmp_path / "no.md")
+    assert not (tmp_path / "box" / "MODEL_CARD.md").exists()
 
 
 def test_demo_films_and_lists_what_it_made(box: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ export interface WorldCard {
   grid: [number, number];
   actions: string[];
   scenes: number;
+  experimental: boolean;
 }
 
 export class ApiError extends Error {

@@ -14,10 +14,10 @@ const CHANGE_EVERY_MS = 2600;
 const ROOMS_EVERY_MS = 4000;
 
 /** Return what a card says of a world. */
-export function describe(world: Pick<WorldCard, "subjects" | "actions">): string {
+export function describe(world: Pick<WorldCard, "subjects" | "actions"> & { experimental?: boolean }): string {
   const own = ownActions(world.actions).slice(0, 2).map(actionTitle);
   const subjects = world.subjects === 1 ? "1 subject" : `${world.subjects} subjects`;
-  return own.length ? `${subjects} · ${own.join(", ")}` : subjects;
+  return [subjects, own.join(", "), world.experimental ? "experimental" : ""].filter(Boolean).join(" · ");
 }
 
 class Card {
@@ -58,7 +58,7 @@ export class WorldGrid {
 
   /** Fetch and show the worlds. */
   async load(): Promise<void> {
-    const worlds = (await fetchWorlds()).sort((a, b) => b.subjects - a.subjects);
+    const worlds = (await fetchWorlds()).sort((a, b) => Number(a.experimental) - Number(b.experimental) || b.subjects - a.subjects);
     this.cards = worlds.map((world) => new Card(world, (scene) => this.play(world, scene)));
     this.root.replaceChildren(...this.cards.map((card) => card.root));
     if (worlds.length === 0) this.root.replaceChildren(h("p", { class: "empty" }, "These weights come without scenes to start from."));

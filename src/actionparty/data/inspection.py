@@ -17,7 +17,7 @@ from actionparty.data.dataset import Dataset, Shard, open_dataset
 from actionparty.data.episodes import frame_bytes
 from actionparty.data.files import write_atomic
 from actionparty.errors import DatasetError, InvalidInputError
-from actionparty.types import FACING_STEPS, Bools, Episode, Frame, WorldSpec
+from actionparty.types import FACING_STEPS, Bools, Episode, Frame, Ints, SubjectStates, WorldSpec
 
 MOVE_TURNS = {"forward": 0, "step_right": 1, "backward": 2, "step_left": 3}
 """Quarter turns clockwise from the facing of a subject to the direction in which each action moves it."""
@@ -109,8 +109,21 @@ def collisions(episode: Episode) -> Bools:
     A subject counts when it acted to move, stayed in its cell, and another living subject was in the cell it wanted
     before or after the step.
     """
-    states = episode.states
-    turns = np.array([MOVE_TURNS.get(name, -1) for name in episode.world.actions])[episode.actions[1:]]
+    return blocked(quarter_turns(episode.world.actions, episode.actions), episode.states)
+
+
+def quarter_turns(names: Sequence[str], actions: Ints) -> Ints:
+    """Return (T, N): how far right of its facing each of ``actions`` moves a subject, -1 where none does.
+
+    ``actions`` index ``names``; negative ones stand for no action.
+    """
+    turns = np.array([MOVE_TURNS.get(name, -1) for name in names])
+    return np.where(actions >= 0, turns[actions], -1)
+
+
+def blocked(turns: Ints, states: SubjectStates) -> Bools:
+    """Return ``collisions`` of (T, N) ``states``, given the ``quarter_turns`` of the actions into each row."""
+    turns = turns[1:]
     before, after = states[:-1], states[1:]
     wanted = before.cells + FACING_STEPS[(before.facing + turns) % 4]
     stayed = (turns >= 0) & before.alive & after.alive & (before.cells == after.cells).all(-1)

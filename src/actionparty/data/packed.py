@@ -15,16 +15,18 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from actionparty.data.episodes import spec_from_json, spec_to_json
+from actionparty.data.dataset import ForeignDatasetError
 from actionparty.data.files import make_folder, seal, sha256, unseal, write_atomic
+from actionparty.data.shards import spec_from_json, spec_to_json
 from actionparty.data.tables import WorldTable
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
+from actionparty.types import WorldSpec
 
 FORMAT = 1
 INDEX = "packed.json"
@@ -34,6 +36,36 @@ _ENTRY_BYTES = 300
 """At most what an archive adds to each array."""
 _ARRAYS = tuple(f.name for f in fields(WorldTable) if f.name not in ("spec", "grid"))
 _SMALL = {"position": np.float32, "facing": np.int8, "action": np.int16, "reward": np.float32, "identity": np.int32}
+
+
+@dataclass(frozen=True)
+class PackedWorld:
+    """One packed world: its ``rows`` and the file of the ``part`` that holds them."""
+
+    spec: WorldSpec
+    rows: int
+    part: str
+
+
+@dataclass(frozen=True)
+class PackedSummary:
+    """What is in a packed dataset, by its index."""
+
+    path: Path
+    worlds: tuple[PackedWorld, ...]
+    parts: dict[str, int]
+    """Bytes of each part"""
+    damaged: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all worlds."""
+        return sum(world.rows for world in self.worlds)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all parts."""
+        return sum(self.parts.values())
 
 
 def write_packed(tables: Iterable[WorldTable], out: Path, part_bytes: int = PART_BYTES) -> list[dict[str, Any]]:
@@ -87,6 +119,45 @@ def is_packed(path: Path) -> bool:
 def packed_worlds(path: Path) -> dict[str, int]:
     """Return the rows of every world packed in ``path``; raise ``DatasetError`` where the index is damaged."""
     return {name: int(about["rows"]) for part in _index(path)["parts"] for name, about in part["worlds"].items()}
+
+
+def inspect_packed(path: Path) -> PackedSummary:
+    """Summarise what the index of ``path`` says, and name parts that are missing or of another size.
+
+    Raises:
+        DatasetError: the index is damaged or of another version.
+    """
+    parts = _index(path)["parts"]
+    worlds = [
+        PackedWorld(spec_from_json(about["spec"]), int(about["rows"]), part["file"])
+        for part in parts
+        for about in part["worlds"].values()
+    ]
+    damaged = [problem for part in parts if (problem := _size_problem(path / part["file"], part["bytes"]))]
+    return PackedSummary(path, tuple(worlds), {p["file"]: int(p["bytes"]) for p in parts}, tuple(damaged))
+
+
+def verify_packed(path: Path) -> list[str]:
+    """Return every problem of the packed dataset at ``path``, naming its file; none: every byte is as written.
+
+    Raises:
+        ForeignDatasetError: it is of another version.
+    """
+    try:
+        parts = _index(path)["parts"]
+    except ForeignDatasetError:
+        raise
+    except DatasetError as error:
+        return [str(error)]
+    problems = []
+    for part in parts:
+        try:
+            _read_part(path / part["file"], part["sha256"])
+        except DatasetError as error:
+            problems.append(str(error))
+    listed = {INDEX, *(part["file"] for part in parts)}
+    extra = sorted(str(entry) for entry in path.iterdir() if entry.name not in listed)
+    return problems + [f"{entry} is not part of the packed dataset." for entry in extra]
 
 
 def load_packed(path: Path, worlds: Iterable[str] | None = None) -> Iterator[WorldTable]:
@@ -181,17 +252,26 @@ def _index(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise DatasetError(f"{path / INDEX}: can't be read ({error}); pack the dataset again.") from error
     if index.get("format") != FORMAT:
-        raise DatasetError(
+        raise ForeignDatasetError(
             f"{path}: packed as format {index.get('format')!r}, this version reads {FORMAT}; pack again."
         )
     return index
+
+
+def _size_problem(path: Path, expected: int) -> str | None:
+    if not path.is_file():
+        return f"{path}: a part of the dataset is missing; copy or pack it again."
+    size = path.stat().st_size
+    return None if size == expected else f"{path}: damaged ({size} bytes instead of {expected}); copy or pack it again."
 
 
 def _read_part(path: Path, expected: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: a part of the dataset is missing ({error.strerror}).") from error
+        raise DatasetError(
+            f"{path}: a part of the dataset is missing ({error.strerror}); copy or pack it again."
+        ) from error
     if sha256(content) != expected:
         raise DatasetError(f"{path}: damaged (its checksum differs); copy or pack it again.")
     return content

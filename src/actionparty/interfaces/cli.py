@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from actionparty.interfaces import (
+    commands_card,
     commands_compare,
+    commands_coverage,
     commands_data,
     commands_demo,
     commands_evaluate,
@@ -31,6 +33,7 @@ app = typer.Typer(
 app.command()(commands_worlds.worlds)
 app.command()(commands_data.record)
 app.command()(commands_data.inspect)
+app.command()(commands_coverage.coverage)
 app.command()(commands_data.verify)
 app.command()(commands_pack.pack)
 app.command()(commands_train.train)
@@ -38,6 +41,7 @@ app.command()(commands_rollout.rollout)
 app.command()(commands_evaluate.evaluate)
 app.command()(commands_compare.compare)
 app.command()(commands_export.export)
+app.command()(commands_card.card)
 app.command()(commands_demo.demo)
 app.command()(commands_play.play)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from actionparty.checkpoints import EXPERIMENTAL_BELOW, is_experimental
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json
 
@@ -34,55 +36,67 @@ def worlds(
 
     wanted = {world_spec(name).name for name in names or ()}
     listed = [entry for entry in entries() if not wanted or entry.spec.name in wanted]
-    scenes = shipped_scenes()
+    shipped = shipped_worlds()
     if as_json:
-        console.print_json([describe(entry, scenes) for entry in listed])
+        console.print_json([describe(entry, shipped.get(entry.spec.name)) for entry in listed])
         return
-    columns = ("world", "subjects", "grid h x w", "actions", "simulator", "weights", "scenes")
-    console.print_table("", columns, (_row(entry, scenes) for entry in listed))
+    columns = ("world", "subjects", "grid h x w", "actions", "simulator", "weights", "scenes", "MA@1")
+    console.print_table("", columns, (_row(entry, shipped.get(entry.spec.name)) for entry in listed))
+    if any(found.experimental for found in shipped.values()):
+        console.tell(f"* experimental: MA@1, how well subjects obey in one step, is below {EXPERIMENTAL_BELOW}")
     for entry in listed if wanted else ():
         console.tell(f"{entry.spec.name}: {', '.join(entry.spec.actions)}")
     for command in sorted({entry.install for entry in listed if entry.install}):
         console.tell(f"To make the others available: {command}")
 
 
-def describe(entry: CatalogueEntry, scenes: dict[str, int]) -> dict[str, Any]:
-    """Return the object that programs read of a world; ``scenes`` as from ``shipped_scenes``."""
+@dataclass(frozen=True)
+class Shipped:
+    """What comes with the package for a world."""
+
+    scenes: int
+    ma1: float | None
+    """Measured movement accuracy after one step, where it is known."""
+    experimental: bool
+
+
+def describe(entry: CatalogueEntry, shipped: Shipped | None) -> dict[str, Any]:
+    """Return the object that programs read of a world."""
     spec = entry.spec
     return {
         "name": spec.name,
         "subjects": spec.subjects,
         "grid": list(spec.grid),
         "actions": list(spec.actions),
-        "weights": spec.name in scenes,
-        "scenes": scenes.get(spec.name, 0),
+        "weights": shipped is not None,
+        "scenes": 0 if shipped is None else shipped.scenes,
         "available": entry.available,
+        "experimental": shipped is not None and shipped.experimental,
     }
 
 
-def shipped_scenes() -> dict[str, int]:
-    """Return, for each world that a checkpoint in the package was trained on, how many scenes come with it."""
-    from actionparty.checkpoints import about, find_checkpoint, shipped_names
+def shipped_worlds() -> dict[str, Shipped]:
+    """Return what there is of each world that a checkpoint in the package was trained on; that with most scenes."""
+    from actionparty.checkpoints import about, find_checkpoint, quality, shipped_names
     from actionparty.rollout.scenes import scene_paths, scene_worlds
 
-    found: dict[str, int] = {}
+    found: dict[str, Shipped] = {}
     for folder in map(find_checkpoint, shipped_names()):
-        with_scenes = scene_worlds(folder)
+        with_scenes, measured = scene_worlds(folder), quality(folder)
         for world in about(folder).get("worlds", {}):
             count = len(scene_paths(folder, world)) if world in with_scenes else 0
-            found[world] = max(count, found.get(world, 0))
+            if world not in found or found[world].scenes < count:
+                known = measured.get(world)
+                found[world] = Shipped(count, (known or {}).get("ma1"), is_experimental(known))
     return found
 
 
-def _row(entry: CatalogueEntry, scenes: dict[str, int]) -> tuple[object, ...]:
+def _row(entry: CatalogueEntry, shipped: Shipped | None) -> tuple[object, ...]:
     spec = entry.spec
     size = f"{spec.grid[0]} x {spec.grid[1]}"
-    return (
-        spec.name,
-        spec.subjects,
-        size,
-        len(spec.actions),
-        entry.available,
-        spec.name in scenes,
-        scenes.get(spec.name),
-    )
+    about = (spec.name, spec.subjects, size, len(spec.actions), entry.available, shipped is not None)
+    return (*about, *((None, None) if shipped is None else (shipped.scenes, _accuracy(shipped))))
+
+
+def _accuracy(shipped: Shipped) -> str | None:
+    return None if shipped.ma1 is None else f"{shipped.ma1:.3f}{' *' if shipped.experimental else ''}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from actionparty.checkpoints import CONFIG, read_json
+from actionparty.checkpoints import CONFIG, is_experimental, quality, read_json
 from actionparty.config import ModelConfig, from_json
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.evaluation.labels import TileLabels
@@ -42,6 +42,7 @@ class ShippedMenu:
         if not names:
             raise InvalidInputError(f"{folder}: no scenes come with this checkpoint, so there is nothing to play.")
         self._paths = {name: scene_paths(folder, name) for name in names}
+        self._quality = quality(folder)
         self._scenes: dict[tuple[str, int], Scene] = {}
         self._palettes: dict[str, Palette] = {}
         self._simulators: dict[str, bool] = {}
@@ -112,6 +113,7 @@ class ShippedMenu:
             "grid": list(spec.grid),
             "actions": list(spec.actions),
             "scenes": len(self._paths[name]),
+            "experimental": is_experimental(self._quality.get(name)),
         }
 
 
