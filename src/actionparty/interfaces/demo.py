@@ -1,7 +1,8 @@
 """The demonstration: generate worlds from shipped weights, film them beside the real recording, measure them.
 
-It needs neither a simulator nor a GPU: starts, actions and the real frames come from the held-out recordings that ship
-with the weights. Where a checkpoint has none, its scenes are played by a policy and only the generated world is shown.
+Beside that, many worlds at once in a mosaic. It needs neither a simulator nor a GPU: starts, actions and the real
+frames come from the held-out recordings that ship with the weights. Where a checkpoint has none, its scenes are played
+by a policy and only the generated world is shown.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from actionparty.interfaces.drawing import (
     scene_picture,
     subject_colours,
 )
+from actionparty.interfaces.mosaic import MOSAIC_STEPS, MOSAIC_WORLDS, Mosaic, film_mosaic
 from actionparty.interfaces.video import write_gif, write_mp4
 from actionparty.model.network import Network
 from actionparty.rollout.generated_world import GeneratedWorld
@@ -57,6 +59,7 @@ class Demo:
 
     out: Path
     files: dict[str, list[Path]] = field(default_factory=dict)
+    mosaic: Mosaic | None = None
     report: EvaluationReport | None = None
     frames_per_second: dict[str, float] = field(default_factory=dict)
 
@@ -85,18 +88,22 @@ def run_demo(
     seed: int = 0,
     echo: Echo = lambda line: None,
     measure: bool = True,
+    mosaic: int = MOSAIC_WORLDS,
 ) -> Demo:
     """Film ``worlds`` (default: the crowded kitchen and a world with seven subjects) in ``out``, and measure them.
 
-    For each world: an MP4, a GIF of its beginning, and a contact sheet.
+    For each world: an MP4, a GIF of its beginning, and a contact sheet. Also a mosaic of up to ``mosaic`` worlds of the
+    checkpoint, unless that is 0, in at most ``MOSAIC_STEPS`` steps.
 
     Raises:
-        InvalidInputError: ``out`` holds something already, or ``steps`` is not positive.
+        InvalidInputError: ``out`` holds something already, ``steps`` is not positive, or ``mosaic`` is negative.
         CheckpointError: no such checkpoint.
         UnknownNameError: a world without scenes in it.
     """
     if steps < 1:
         raise InvalidInputError(f"a demonstration needs at least 1 step, not {steps}.")
+    if mosaic < 0:
+        raise InvalidInputError(f"a mosaic shows 0 worlds (none is made) or more, not {mosaic}.")
     check_new(out)
     folder = find_checkpoint(weights)
     names = list(dict.fromkeys(worlds or default_worlds(folder)))
@@ -111,6 +118,8 @@ def run_demo(
         count, speed = len(played.generated) - 1, played.frames_per_second
         echo(f"{name}: generated {count} steps of {played.spec.subjects} subjects at {speed:.0f} frames/s")
         demo.files[name] = film(played, out, echo)
+    if mosaic:
+        demo.mosaic = film_mosaic(network, folder, out, mosaic, min(steps, MOSAIC_STEPS), seed, FILM_RATE, echo)
     if measure:
         demo.report = _measured(network, folder, names, echo)
     return demo

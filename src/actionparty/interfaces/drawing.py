@@ -64,14 +64,19 @@ def fit_scale(spec: WorldSpec, width: int) -> int:
     return max(2, round(width / (spec.grid[1] * CELL)))
 
 
-def panel(shot: Shot, spec: WorldSpec, colours: Sequence[Colour], scale: int, icons: bool = True) -> Image.Image:
-    """Return the frame enlarged by ``scale``, with a ring and (if ``icons``) an action icon for each living subject."""
+def panel(
+    shot: Shot, spec: WorldSpec, colours: Sequence[Colour], scale: float, icons: bool = True, reach: float = 0.68
+) -> Image.Image:
+    """Return the frame enlarged by ``scale``, with a ring and (if ``icons``) an action icon for each living subject.
+
+    ``scale`` makes cells whole pixels: it is a multiple of 1/8. A ring is ``reach`` cells from its subject's middle.
+    """
     h, w = spec.grid
-    picture = Image.fromarray(shot.frame).resize((w * CELL * scale, h * CELL * scale), Image.Resampling.NEAREST)
-    cell = CELL * scale
+    cell = round(CELL * scale)
+    picture = Image.fromarray(shot.frame).resize((w * cell, h * cell), Image.Resampling.NEAREST)
     living = np.flatnonzero(shot.states.alive)
     for i in living.tolist():
-        ring = _ring(cell, colours[i])
+        ring = _ring(cell, colours[i], reach)
         x, y = np.rint((shot.states.position[i] + 0.5) * cell - ring.width / 2).astype(int)
         picture.paste(ring, (int(x), int(y)), ring)
     for i in living[shot.actions[living] >= 0].tolist() if icons else ():
@@ -80,12 +85,12 @@ def panel(shot: Shot, spec: WorldSpec, colours: Sequence[Colour], scale: int, ic
 
 
 @cache
-def _ring(cell: int, colour: Colour) -> Image.Image:
+def _ring(cell: int, colour: Colour, reach: float) -> Image.Image:
     """Return a ring for a cell of so many pixels, with a dark edge so that it shows on any floor."""
-    side, width = round(1.6 * cell), max(1.6, cell / 17) * _FINE
+    side, width = round((2 * reach + 0.24) * cell), max(1.6, cell / 17) * _FINE
     big = Image.new("RGBA", (side * _FINE, side * _FINE), (*colour, 0))
     pen = ImageDraw.Draw(big)
-    middle, radius = side * _FINE / 2, 0.68 * cell * _FINE
+    middle, radius = side * _FINE / 2, reach * cell * _FINE
     for r, thick, fill in ((radius + 0.5 * width, 2 * width, (*_SHADE, 150)), (radius, width, (*colour, 255))):
         pen.ellipse((middle - r, middle - r, middle + r, middle + r), outline=fill, width=round(thick))
     return big.resize((side, side), Image.Resampling.LANCZOS)
@@ -115,6 +120,11 @@ def _disc(size: int) -> Image.Image:
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return Pillow's own font at ``size`` pixels."""
     return ImageFont.load_default(size)
+
+
+def fit_font(text: str, size: int, width: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the largest font of at most ``size`` pixels in which ``text`` is no wider than ``width``; at least 6."""
+    return next((font(s) for s in range(size, 6, -1) if font(s).getlength(text) <= width), font(6))
 
 
 def scene_picture(

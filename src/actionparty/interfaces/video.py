@@ -25,8 +25,20 @@ def write_gif(path: Path, pictures: Sequence[Image.Image], frames_per_second: fl
     _check(pictures)
     palette = _shared_palette(pictures)
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    save_gif(path, indexed, frames_per_second)
+
+
+def save_gif(path: Path, indexed: Sequence[Image.Image], frames_per_second: float) -> None:
+    """Write an endless GIF of pictures in palette mode; they share a palette of at most 255 colours.
+
+    The 256th stands for what has not changed, which makes films of standing scenery much smaller.
+
+    Raises:
+        InvalidInputError: no picture, or pictures of different sizes.
+    """
+    _check(indexed)
     duration = round(1000 / frames_per_second)
-    indexed[0].save(path, save_all=True, append_images=indexed[1:], duration=duration, loop=0, optimize=False)
+    indexed[0].save(path, save_all=True, append_images=indexed[1:], duration=duration, loop=0, optimize=True)
 
 
 def _shared_palette(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -62,7 +74,7 @@ def write_mp4(path: Path, pictures: Iterable[Image.Image], frames_per_second: fl
         stream.width, stream.height = (side - side % 2 for side in first.size)
         stream.pix_fmt = "yuv420p"
         if "264" in codec:
-            stream.options = {"crf": "17", "preset": "medium"}
+            stream.options = {"crf": "17", "preset": "medium", "rc-lookahead": "10"}
         else:
             stream.bit_rate = 8_000_000
         for picture in chain([first], waiting):
