@@ -25,7 +25,7 @@ HALF_MADE = VENV / "half-made"
 EXTRAS = {
     "demo": ("video",),
     "play": ("serve", "video"),
-    "test": ("dev", "meltingpot", "serve", "train", "video"),
+    "test": ("dev", "meltingpot", "ray", "serve", "train", "video"),
     "record": ("meltingpot",),
     "evaluate": ("meltingpot", "train"),
 }

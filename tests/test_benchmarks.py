@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.ray_cluster import modelled
 from benchmarks.scaling import (
     GRIDS,
     NamedArena,
@@ -160,3 +161,10 @@ def test_tables_and_picture_hold_every_row(tmp_path: Path) -> None:
         with Image.open(tmp_path / "pictures" / "scaling.png") as picture:
             assert picture.format == "PNG"
             assert picture.width == 1650
+
+
+def test_a_modelled_cluster_is_as_fast_as_its_actors_until_the_driver_is_full() -> None:
+    few, many = (modelled(actors, 1000, 0.05, 72_000_000) for actors in (10, 100))
+    assert few == pytest.approx((10_000, 2, 22))
+    assert many == pytest.approx((20_000, 1, 101))
+    assert modelled(64, 1000, 0.001, 1000)[1] == pytest.approx(1 / 3600)  # a shard is never split

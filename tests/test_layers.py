@@ -35,8 +35,9 @@ MELTINGPOT = ("worlds/meltingpot.py", "worlds/meltingpot_sources.py")
 OPTIONAL = {
     **dict.fromkeys(("absl", "dm_env", "dmlab2d", "immutabledict", "meltingpot", "ml_collections", "tree"), MELTINGPOT),
     "av": ("interfaces/video.py",),
-    "matplotlib": ("training/trainer.py",),
+    "matplotlib": ("training/log.py",),
     "psutil": (),
+    "ray": ("data/ray_crew.py", "evaluation/ray_parts.py"),
     "gymnasium": (),
     "pettingzoo": (),
 }

@@ -33,6 +33,10 @@ class InvalidInputError(ActionPartyError):
     """A value of the wrong shape, range or count."""
 
 
+class WorkersError(ActionPartyError):
+    """Processes, or nodes of a cluster, that should work and don't start."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Return the error for an unknown ``name``, suggesting the nearest of ``known``."""
     names = sorted(known)

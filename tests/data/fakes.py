@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -121,6 +122,18 @@ class DeadlyWorld(FakeWorld):
         os._exit(7)
 
 
+class FrailWorld(FakeWorld):
+    """Kills its process at its first step, unless one has done so and left the file ``grave``."""
+
+    grave = Path()
+
+    def step(self, actions: Ints) -> Observation:
+        if not self.grave.exists():
+            self.grave.touch()
+            os._exit(7)
+        return super().step(actions)
+
+
 class FakePolicy:
     """Acts at random."""
 
@@ -147,6 +160,13 @@ def make_world(name: str, subjects: int | None) -> World:
     }
     length = int(name.removeprefix("short")) if name.startswith("short") else 10**9
     return kinds.get(name, FakeWorld)(name, subjects or 2, length=length)
+
+
+def make_frail(grave: Path, name: str, subjects: int | None) -> World:
+    """Return a world that kills one process, and no second."""
+    world = FrailWorld(name, subjects or 2)
+    world.grave = grave
+    return world
 
 
 def make_policy(name: str) -> FakePolicy:

@@ -14,9 +14,10 @@ from tests.evaluation import toy
 from actionparty.data.files import exclusive
 from actionparty.errors import DatasetError, InvalidInputError, UnknownNameError
 from actionparty.evaluation.bootstrap import Ratio
-from actionparty.evaluation.evaluate import EvaluationSettings, evaluate, rollout_starts, step_starts
+from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.folder import load_report
 from actionparty.evaluation.labels import TileLabels, build_labels
+from actionparty.evaluation.parts import rollout_starts, step_starts
 from actionparty.evaluation.report import EvaluationReport, WorldResult
 from actionparty.types import Ints
 

@@ -1,4 +1,4 @@
-"""Recording: several processes play worlds and one process, this one, adds their shards to a dataset.
+"""Recording: the workers of a crew play worlds and one process, this one, adds their shards to a dataset.
 
 Shard k of a world is one episode with the *seed label* ``seed + k``. Labels under 1,000,000 are for training, the
 others for evaluation only. Which shards are missing follows from the manifest alone, so the same call goes on after any
@@ -7,23 +7,18 @@ interruption. Melting Pot does not repeat itself from a seed; a repeatable world
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import cast
 
+from actionparty.data.crew import Crew, LocalCrew, MakeCrew
 from actionparty.data.dataset import STAGING, Dataset, Shard, commit, create_or_open, mend, note_recording, open_dataset
 from actionparty.data.files import exclusive, make_folder
-from actionparty.data.worker import Done, Failed, MakePolicy, MakeWorld, Message, Report, Task, work
-from actionparty.errors import InvalidInputError
+from actionparty.data.worker import Done, Failed, Lost, MakePolicy, MakeWorld, Message, Ready, Report, Task
+from actionparty.errors import InvalidInputError, WorkersError
 from actionparty.types import MAX_SUBJECTS
 from actionparty.worlds import catalogue, policies
 
@@ -63,6 +58,7 @@ def record(
     progress: Progress | None = None,
     make_world: MakeWorld = catalogue.make_world,
     make_policy: MakePolicy = policies.policy,
+    make_crew: MakeCrew = LocalCrew,
 ) -> RecordingSummary:
     """Record until the dataset ``out`` holds ``steps`` rows of each of ``worlds``, with seed labels from ``seed`` on.
 
@@ -70,12 +66,14 @@ def record(
 
     Only what is missing is recorded; nothing that is whole is ever replaced. ``make_world`` and ``make_policy`` must be
     importable functions; like every call that starts processes, call this under ``if __name__ == "__main__"``.
+    ``make_crew`` says where the workers are: processes of this machine, or a Ray cluster (``ray_crew.RayCrew``).
 
     Raises:
         InvalidInputError: a number out of range.
         UnknownNameError: an unknown world or policy.
         MissingDependencyError: a world whose simulator is not installed.
         DatasetError: ``out`` is not ours, another version, in use, or can't be written.
+        WorkersError: no worker starts.
         KeyboardInterrupt: after everything was stopped; the dataset is whole and the same call goes on.
     """
     began = time.monotonic()
@@ -97,12 +95,12 @@ def record(
         for job in jobs:
             job.count({name: shard for name, shard in dataset.shards.items() if name not in damaged})
         before = {job.world: sum(job.done.values()) for job in jobs}
-        crew = Crew(dataset, jobs, make_world, make_policy, progress)
-        with _staging(out):
-            crew.run(workers)
+        with _staging(out), closing(make_crew(make_world, make_policy)) as crew:
+            schedule = Schedule(dataset, jobs, crew, progress)
+            schedule.run(workers)
     rows = {job.world: sum(job.done.values()) - before[job.world] for job in jobs}
     skipped = {job.world: job.failure for job in jobs if job.failure}
-    return RecordingSummary(out, rows, crew.committed, skipped, tuple(damaged), time.monotonic() - began)
+    return RecordingSummary(out, rows, schedule.committed, skipped, tuple(damaged), time.monotonic() - began)
 
 
 def missing_shards(steps: int, shard_steps: int, done: Mapping[int, int]) -> list[tuple[int, int]]:
@@ -163,75 +161,45 @@ class Job:
 
 @dataclass
 class Hand:
-    """A worker process, the job whose world it has open and the shard it is recording."""
+    """What a worker is at: the job whose world it has open and the shard that it is recording."""
 
-    process: SpawnProcess
-    connection: Connection
+    ready: bool = False
     job: Job | None = None
     shard: int | None = None
     staged: Path | None = None
 
-    def stop(self) -> None:
-        """End the process at once."""
-        self.connection.close()
-        self.process.terminate()
-        self.process.join(timeout=5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process.close()
 
+class Schedule:
+    """Who records what; the only writer of the dataset."""
 
-class Crew:
-    """The workers and who records what; the only writer of the dataset."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        jobs: Sequence[Job],
-        make_world: MakeWorld,
-        make_policy: MakePolicy,
-        progress: Progress | None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, jobs: Sequence[Job], crew: Crew, progress: Progress | None) -> None:
         self.committed = 0
         self._dataset = dataset
         self._jobs = jobs
-        self._makers = (make_world, make_policy)
+        self._crew = crew
         self._progress = progress or (lambda world, rows, wanted: None)
-        self._hands: list[Hand] = []
+        self._hands: dict[int, Hand] = {}
         self._staged = 0
 
     def run(self, workers: int) -> None:
-        """Record with at most ``workers`` processes until no job waits for anything."""
+        """Record with at most ``workers`` of the crew until no job waits for anything."""
         for job in self._jobs:
             self._progress(job.world, job.rows(), job.steps)
         wanted = sum(len(job.waiting()) for job in self._jobs)
-        try:
-            self._hands = [self._hire() for _ in range(min(workers, wanted))]
-            while self._assign():
-                for connection in wait([hand.connection for hand in self._hands if hand.shard is not None]):
-                    self._hear(next(hand for hand in self._hands if hand.connection is connection))
-        finally:
-            with _without_interrupts():
-                for hand in self._hands:
-                    hand.stop()
-
-    def _hire(self) -> Hand:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, *self._makers), daemon=True)
-        with _without_interrupts():
-            process.start()
-        theirs.close()
-        return Hand(process, ours)
+        for _ in range(min(workers, wanted)):
+            self._hands[self._crew.hire()] = Hand()
+        while self._assign():
+            for worker, message in self._crew.hear():
+                self._take(worker, message)
 
     def _assign(self) -> bool:
-        """Give every idle worker a shard; return whether anybody is at work."""
-        for hand in self._hands:
-            job = self._choose(hand) if hand.shard is None else None
+        """Give every idle worker a shard; return whether there is anything to wait for."""
+        for worker, hand in self._hands.items():
+            job = self._choose(hand) if hand.ready and hand.shard is None else None
             if job is not None:
-                self._send(hand, job)
-        return any(hand.shard is not None for hand in self._hands)
+                self._send(worker, hand, job)
+        awaited = any(job.waiting() for job in self._jobs) and any(not hand.ready for hand in self._hands.values())
+        return awaited or any(hand.shard is not None for hand in self._hands.values())
 
     def _choose(self, hand: Hand) -> Job | None:
         """Return the job whose world the worker has open, else the one with fewest workers and most shards to go."""
@@ -240,35 +208,34 @@ class Crew:
             return hand.job
         return min(open_jobs, key=lambda job: (len(job.busy), -len(job.waiting())), default=None)
 
-    def _send(self, hand: Hand, job: Job) -> None:
+    def _send(self, worker: int, hand: Hand, job: Job) -> None:
         k, limit = job.waiting()[0]
         _check_label(job.seed, k)
         self._staged += 1
         hand.job, hand.shard = job, k
         hand.staged = self._dataset.path / STAGING / str(self._staged)
         job.busy[k] = 0
-        try:
-            hand.connection.send(Task(job.world, job.subjects, job.policy, job.seed + k, limit, hand.staged))
-        except (BrokenPipeError, ConnectionResetError):
-            self._replace(hand, job, k)
+        self._crew.send(worker, Task(job.world, job.subjects, job.policy, job.seed + k, limit, hand.staged))
 
-    def _hear(self, hand: Hand) -> None:
-        """Take one message from a worker that is recording."""
+    def _take(self, worker: int, message: Message) -> None:
+        """Take one message of a worker."""
+        hand = self._hands[worker]
         job, k = hand.job, hand.shard
-        if job is None or k is None or hand.staged is None:
-            raise AssertionError("heard from a worker without a task")
-        try:
-            message = cast(Message, hand.connection.recv())
-        except (EOFError, ConnectionResetError):
-            self._replace(hand, job, k)
-            return
-        if isinstance(message, Report):
+        if isinstance(message, Ready):
+            hand.ready = True
+        elif isinstance(message, Lost):
+            del self._hands[worker]
+            self._replace(hand, message)
+        elif job is None or k is None or hand.staged is None:
+            raise AssertionError("heard of a task from a worker that has none")
+        elif isinstance(message, Report):
             job.busy[k] = message.rows
         else:
             del job.busy[k]
             hand.shard = None
             self._finish(job, k, hand.staged, message)
-        self._progress(job.world, job.rows(), job.steps)
+        if job is not None:
+            self._progress(job.world, job.rows(), job.steps)
 
     def _finish(self, job: Job, k: int, staged: Path, message: Done | Failed) -> None:
         if isinstance(message, Done):
@@ -280,15 +247,22 @@ class Crew:
         else:
             job.failure = message.reason
 
-    def _replace(self, hand: Hand, job: Job, k: int) -> None:
-        """Hire another worker for one that died and give its shard back."""
-        del job.busy[k]
-        job.losses += 1
-        if job.losses >= MAX_LOSSES:
-            hand.process.join(timeout=5)
-            job.failure = f"its worker process died {job.losses} times (exit code {hand.process.exitcode})"
-        hand.stop()
-        self._hands[self._hands.index(hand)] = self._hire()
+    def _replace(self, hand: Hand, lost: Lost) -> None:
+        """Give the shard of a lost worker back and hire another; one that never was ready isn't replaced.
+
+        Raises:
+            WorkersError: nobody is left.
+        """
+        if not hand.ready:
+            if not self._hands:
+                raise WorkersError(f"no worker could be started ({lost.reason}); see that ActionParty runs there.")
+            return
+        if hand.job is not None and hand.shard is not None:
+            del hand.job.busy[hand.shard]
+            hand.job.losses += 1
+            if hand.job.losses >= MAX_LOSSES:
+                hand.job.failure = f"its worker process died {hand.job.losses} times ({lost.reason})"
+        self._hands[self._crew.hire()] = Hand()
 
 
 def _check(steps: int, seed: int, workers: int, subjects: int | None, shard_steps: int) -> None:
@@ -316,16 +290,3 @@ def _staging(out: Path) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(out / STAGING, ignore_errors=True)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C, also in processes started meanwhile, where this thread may decide so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,6 +1,6 @@
-"""What one recording process does: it keeps one world open and turns tasks into staged shard files.
+"""What one worker does: it keeps one world open and turns tasks into staged shard files; and what it says to others.
 
-It talks to the recorder over a pipe and never touches the dataset itself; it knows no manifest and no schedule.
+It never touches the dataset itself, knows no manifest and no schedule, and does not know where it runs.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
-from actionparty.data.episodes import FileRecord, write_episode
+from actionparty.data.shards import FileRecord
 from actionparty.data.tiles import FrameEncoder, is_cellular
 from actionparty.errors import (
     ActionPartyError,
@@ -53,6 +52,11 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """The worker is there and takes tasks."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The shard has ``rows`` rows so far."""
 
@@ -75,19 +79,14 @@ class Failed:
     fatal: ActionPartyError | None
 
 
-Message = Report | Done | Failed
+@dataclass(frozen=True)
+class Lost:
+    """The worker died, with whatever it was recording."""
+
+    reason: str
 
 
-def work(connection: Connection, make_world: MakeWorld, make_policy: MakePolicy) -> None:
-    """Record the tasks that come over ``connection`` until it is closed."""
-    camera = Camera(make_world, make_policy)
-    try:
-        while True:
-            connection.send(_answer(camera, connection.recv(), lambda rows: connection.send(Report(rows))))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the recorder is gone: nobody wants the rest
-    finally:
-        camera.close()
+Message = Ready | Report | Done | Failed | Lost
 
 
 class Camera:
@@ -206,7 +205,10 @@ class _Rows:
         )
 
 
-def _answer(camera: Camera, task: Task, report: Callable[[int], None]) -> Done | Failed:
+def answer(camera: Camera, task: Task, report: Callable[[int], None]) -> Done | Failed:
+    """Record ``task`` and stage its files; ``report`` is told the rows so far, and may raise that nobody listens."""
+    from actionparty.data.episodes import write_episode  # with pyarrow, which training from packed data does without
+
     try:
         episode = camera.record(task, report)
         return Done(_without_pictures(episode), write_episode(task.staged, episode))

@@ -6,67 +6,28 @@ finished part is kept there at once and never measured again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from actionparty.data.recording import FIRST_EVALUATION_SEED
 from actionparty.errors import InvalidInputError, unknown_name
-from actionparty.evaluation.bootstrap import Ratio
-from actionparty.evaluation.detector import Detector, folded_accuracy
 from actionparty.evaluation.folder import ReportFolder, describe_run
-from actionparty.evaluation.labels import TileLabels, build_labels, join_labels
-from actionparty.evaluation.onestep import Tallies, probe_steps, score_steps
+from actionparty.evaluation.labels import TileLabels
+from actionparty.evaluation.parts import Bench, Make, Measure, Part, Record, measure_here
+from actionparty.evaluation.parts import EvaluationSettings as EvaluationSettings  # for whoever calls evaluate
 from actionparty.evaluation.records import RolloutRecord, StepRecord
 from actionparty.evaluation.report import EvaluationReport, WorldResult
-from actionparty.evaluation.rollouts import BatchRollout, Perceptual, RolloutPlan, Start, score_rollouts
+from actionparty.evaluation.rollouts import Perceptual
 from actionparty.evaluation.summary import world_result
-from actionparty.types import SCENE_ROWS, Episode, WorldSpec
+from actionparty.types import Episode
 
 HELD_OUT = FIRST_EVALUATION_SEED
 """Seeds from here on are never trained on."""
-FIRST_ROLLOUT_ROW, FIRST_STEP_ROW = 2, 1
-"""The earliest rows from which rollouts and single steps start."""
 Progress = Callable[[str, int, int], None]
 """Told the world, the generated frames done, and their final number."""
-Make = Callable[[WorldSpec], BatchRollout]
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How much is measured, and from which context the model starts."""
-
-    rollouts: int = 20
-    horizon: int = 200
-    steps_per_episode: int = 32
-    """One-step predictions from real contexts in each held-out episode."""
-    probes_per_episode: int = 16
-    """How many of those are predicted again with one action, or two, changed."""
-    batch: int = 20
-    seed: int = 0
-    context: int = 2
-    """Frames of a scene; the model's."""
-    memory: int = SCENE_ROWS
-    """Rows of states of a scene; the model's."""
-    similarity_every: int = 10
-    deterministic: tuple[str, ...] = ()
-    """Worlds without chance events, for which the sync horizon is given."""
-    allow_training_seeds: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("rollouts", "horizon", "steps_per_episode", "batch", "context", "memory", "similarity_every"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"evaluation: {name} must be at least 1, but is {getattr(self, name)}.")
-
-    def plan(self, world: str) -> RolloutPlan:
-        """Return how the rollouts of ``world`` are run."""
-        chanceless = world in self.deterministic
-        return RolloutPlan(self.horizon, self.context, self.memory, self.seed, self.similarity_every, chanceless)
 
 
 def evaluate(
@@ -84,6 +45,7 @@ def evaluate(
     out: Path | None = None,
     progress: Progress | None = None,
     on_world: Callable[[WorldResult], None] | None = None,
+    measure: Measure = measure_here,
 ) -> EvaluationReport:
     """Evaluate every world of ``episodes`` (held-out recordings by world), and report.
 
@@ -97,6 +59,7 @@ def evaluate(
         model_settings: sampling steps, snapping and the like, for the report.
         out: folder that keeps every finished part and the report; what is finished there is not measured again.
         on_world: told each result as soon as it is there.
+        measure: who measures the parts: this process, or a Ray cluster (``ray_parts.measure_on_ray``).
 
     Raises:
         InvalidInputError: a recording with a training seed, or too short; labels for another number of subjects;
@@ -112,13 +75,12 @@ def evaluate(
     sources = {world: "held-out" if world in labelled_here else "shipped" for world in episodes}
     named = {**asdict(settings), **(model_settings or {}), "labels": sources}
     folder = ReportFolder.start(out, describe_run(checkpoint, name, named, episodes, labels, data)) if out else None
-    results = {}
+    benches = [
+        Bench(make, recorded, labels[world], world not in labelled_here, settings, perceptual)
+        for world, recorded in episodes.items()
+    ]
     with folder.held() if folder is not None else nullcontext():
-        for world, recorded in episodes.items():
-            bench = _Bench(make, recorded, labels[world], world not in labelled_here, settings, perceptual)
-            results[world] = evaluate_world(bench, folder, progress)
-            if on_world is not None:
-                on_world(results[world])
+        results = _measure_worlds(benches, _Shelf(folder), measure, progress, on_world or (lambda result: None))
         report = EvaluationReport(checkpoint, named, results)
         if folder is not None:
             folder.finish(report)
@@ -153,144 +115,80 @@ def check_held_out(world: str, episodes: Sequence[Episode], allow_training_seeds
             raise InvalidInputError(f"{world}: held-out episodes differ in number of subjects or in size.")
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """One world with all that it is measured with; what takes long to make is made when it is needed."""
+def _measure_worlds(
+    benches: Sequence[Bench],
+    shelf: _Shelf,
+    measure: Measure,
+    progress: Progress | None,
+    on_world: Callable[[WorldResult], None],
+) -> dict[str, WorldResult]:
+    """Have measured what is not on the shelf; return the result of every world, in the order of ``benches``."""
+    parts = {bench.spec.name: bench.parts() for bench in benches}
+    ticker = _Ticker({world: sum(part.frames for part in whole) for world, whole in parts.items()}, progress)
+    missing = [part for whole in parts.values() for part in whole if not shelf.holds(part)]
+    for whole in parts.values():
+        for part in whole:
+            if shelf.holds(part):
+                ticker(part, part.frames)
+    found: dict[str, WorldResult] = {}
 
-    make: Make
-    episodes: Sequence[Episode]
-    known: TileLabels
-    shipped: bool
-    """Whether the labels come from other recordings than these episodes."""
-    settings: EvaluationSettings
-    perceptual: Perceptual | None
+    def conclude(world: str) -> None:
+        if all(map(shelf.holds, parts[world])):
+            found[world] = shelf.result(parts[world])
+            on_world(found[world])
 
-    @property
-    def spec(self) -> WorldSpec:
-        return self.episodes[0].world
-
-    @property
-    def plan(self) -> RolloutPlan:
-        return self.settings.plan(self.spec.name)
-
-    @cached_property
-    def world(self) -> BatchRollout:
-        return self.make(self.spec)
-
-    @cached_property
-    def detector(self) -> Detector:
-        redrawn = self.known.redrawn
-        return Detector(join_labels(self.known, build_labels(self.episodes, redrawn=True)) if redrawn else self.known)
-
-    def starts(self, per_episode: int) -> list[Start]:
-        return step_starts(self.episodes, per_episode)
+    for world in parts:
+        conclude(world)
+    for part, record in measure(missing, ticker):
+        shelf.put(part, record)
+        conclude(part.world)
+    return {world: found[world] for world in parts}
 
 
-def evaluate_world(bench: _Bench, folder: ReportFolder | None, progress: Progress | None = None) -> WorldResult:
-    """Measure one world: the detector on real frames, single steps with probes, then rollouts."""
-    settings, name = bench.settings, bench.spec.name
-    starts = rollout_starts(bench.episodes, settings.rollouts)
-    singles, probed = bench.starts(settings.steps_per_episode), bench.starts(settings.probes_per_episode)
-    ticker = _Ticker(name, len(starts) * settings.horizon + len(singles) + 3 * len(probed), progress)
-    if folder is not None and folder.steps_path(name).exists():
-        steps = folder.steps(name)
-        ticker(len(singles) + 3 * len(probed))
-    else:
-        steps = _measure_steps(bench, singles, probed, ticker)
-        if folder is not None:
-            steps.save(folder.steps_path(name))
-    parts = []
-    for k, chunk in enumerate(_chunks(starts, settings.batch)):
-        path = folder.rollouts_path(name, k) if folder is not None else None
-        parts.append(_rollouts(bench, chunk, k * settings.batch, path, ticker))
-    return world_result(steps, RolloutRecord.joined(parts), bench.plan.deterministic)
+class _Shelf:
+    """The records of finished parts: in the report's folder, or in memory until their world is finished."""
 
+    def __init__(self, folder: ReportFolder | None) -> None:
+        self._folder = folder
+        self._records: dict[tuple[str, int | None], Record] = {}
 
-def _measure_steps(bench: _Bench, singles: Sequence[Start], probed: Sequence[Start], ticker: _Ticker) -> StepRecord:
-    episodes, detector = bench.episodes, bench.detector
-    tallies = Tallies(len(episodes))
-    for chunk in _chunks(singles, bench.settings.batch):
-        score_steps(bench.world, episodes, chunk, detector, bench.plan, tallies)
-        ticker(len(chunk))
-    for chunk in _chunks(probed, bench.settings.batch):
-        probe_steps(bench.world, episodes, chunk, detector, bench.plan, tallies)
-        ticker(3 * len(chunk))
-    accuracy = Ratio.of(*folded_accuracy(bench.known, episodes, bench.shipped))
-    ratios = {"detector": accuracy, **tallies.ratios()}
-    return StepRecord(bench.spec, np.array([e.seed for e in episodes]), ratios, _notes(detector.labels, bench.shipped))
+    def _path(self, part: Part) -> Path | None:
+        if self._folder is None:
+            return None
+        if part.batch is None:
+            return self._folder.steps_path(part.world)
+        return self._folder.rollouts_path(part.world, part.batch)
 
+    def holds(self, part: Part) -> bool:
+        path = self._path(part)
+        return path.exists() if path is not None else (part.world, part.batch) in self._records
 
-def _notes(labels: TileLabels, shipped: bool) -> tuple[str, ...]:
-    alike = (", ".join(map(str, members)) for _, members in labels.groups())
-    notes = [
-        f"the world draws subjects {who} alike; in its frames they are told apart by the model's states, and in the "
-        "real frames of the detector's figure by the recorded states."
-        for who in alike
-    ]
-    if not shipped:
-        notes.append(
-            "no labels of this world came with the weights: the held-out episodes themselves label its tiles; the "
-            "detector's figure is of frames that did not."
-        )
-    elif labels.redrawn:
-        notes.append(
-            "looks are redrawn in every episode: the held-out episodes label tiles beside the shipped labels; the "
-            "detector's figure is of the second half of each episode, by labels from the first."
-        )
-    return tuple(notes)
+    def put(self, part: Part, record: Record) -> None:
+        path = self._path(part)
+        if path is not None:
+            record.save(path)
+        else:
+            self._records[part.world, part.batch] = record
 
-
-def _rollouts(bench: _Bench, chunk: Sequence[Start], first: int, path: Path | None, ticker: _Ticker) -> RolloutRecord:
-    """Return the rollouts of ``chunk``, from ``path`` where they are there."""
-    if path is not None and path.exists():
-        record = RolloutRecord.load(path)
-        ticker(len(chunk) * bench.settings.horizon)
-        return record
-    record = score_rollouts(
-        *(bench.world, bench.episodes, chunk, bench.detector, bench.plan, ticker),
-        first=first,
-        perceptual=bench.perceptual,
-    )
-    if path is not None:
-        record.save(path)
-    return record
-
-
-def rollout_starts(episodes: Sequence[Episode], rollouts: int) -> list[Start]:
-    """Return where ``rollouts`` rollouts start: one in every episode, early, before a second in any, further on.
-
-    The same for every model, however many frames its context has: scenes are padded at the front.
-    """
-    turns = -(-rollouts // len(episodes))
-    out = []
-    for k in range(rollouts):
-        episode, turn = k % len(episodes), k // len(episodes)
-        first = min(FIRST_ROLLOUT_ROW, len(episodes[episode]) - 2)
-        out.append(Start(episode, first + turn * (len(episodes[episode]) - 1 - first) // turns))
-    return out
-
-
-def step_starts(episodes: Sequence[Episode], per_episode: int) -> list[Start]:
-    """Return evenly spread rows, at most ``per_episode`` in each episode, from which one step is predicted."""
-    out = []
-    for k, episode in enumerate(episodes):
-        first = min(FIRST_STEP_ROW, len(episode) - 2)
-        rows = np.unique(np.rint(np.linspace(first, len(episode) - 2, per_episode)))
-        out += [Start(k, int(row)) for row in rows]
-    return out
+    def result(self, parts: Sequence[Part]) -> WorldResult:
+        """Return the result of a world, all of whose parts are here; those in memory are let go."""
+        world, chanceless = parts[0].world, parts[0].bench.plan.deterministic
+        if self._folder is not None:
+            return world_result(self._folder.steps(world), self._folder.rollouts(world), chanceless)
+        records = [self._records.pop((world, part.batch)) for part in parts]
+        steps = [record for record in records if isinstance(record, StepRecord)]
+        rollouts = [record for record in records if isinstance(record, RolloutRecord)]
+        return world_result(steps[0], RolloutRecord.joined(rollouts), chanceless)
 
 
 class _Ticker:
-    """Counts generated frames and tells the caller."""
+    """Counts the generated frames of every world and tells the caller."""
 
-    def __init__(self, world: str, total: int, progress: Progress | None) -> None:
-        self._world, self._total, self._progress, self._done = world, total, progress, 0
+    def __init__(self, totals: Mapping[str, int], progress: Progress | None) -> None:
+        self._totals, self._progress = totals, progress
+        self._done = dict.fromkeys(totals, 0)
 
-    def __call__(self, frames: int) -> None:
-        self._done += frames
+    def __call__(self, part: Part, frames: int) -> None:
+        self._done[part.world] += frames
         if self._progress is not None:
-            self._progress(self._world, self._done, self._total)
-
-
-def _chunks(starts: Sequence[Start], size: int) -> Iterable[Sequence[Start]]:
-    return (starts[i : i + size] for i in range(0, len(starts), size))
+            self._progress(part.world, self._done[part.world], self._totals[part.world])

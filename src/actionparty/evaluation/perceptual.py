@@ -33,6 +33,10 @@ class PictureDistance:
     def __init__(self, path: Path) -> None:
         self.path, self._module = path, _load(path, "--lpips")
 
+    def __reduce__(self) -> tuple[type[PictureDistance], tuple[Path]]:
+        """Travel as a path: TorchScript is not for pickling, and a node of a cluster reads its own copy."""
+        return PictureDistance, (self.path,)
+
     def __call__(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the distance (B,) of pictures (B, H, W, 3)."""
         found = _run(self._module, self.path, _pictures(a), _pictures(b))
@@ -46,6 +50,10 @@ class ClipFeatures:
 
     def __init__(self, path: Path) -> None:
         self.path, self._module = path, _load(path, "--fvd")
+
+    def __reduce__(self) -> tuple[type[ClipFeatures], tuple[Path]]:
+        """Travel as a path, as ``PictureDistance`` does."""
+        return ClipFeatures, (self.path,)
 
     def __call__(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return features (B, D) of clips (B, ``CLIP``, H, W, 3)."""

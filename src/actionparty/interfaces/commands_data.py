@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +15,22 @@ from actionparty.errors import InvalidInputError
 from actionparty.interfaces import console
 
 if TYPE_CHECKING:
+    from actionparty.data.crew import MakeCrew
     from actionparty.data.inspection import WorldSummary
+    from actionparty.data.packed import PackedSummary
     from actionparty.data.recording import RecordingSummary
 
 FILMSTRIP_FRAMES = 12
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything left to chance.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Work on a Ray cluster: `auto` (the one that runs here), `local` (start one) or its HOST:PORT.",
+        show_default=False,
+    ),
+]
 DatasetPath = Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)]
 
 
@@ -42,6 +53,7 @@ def record(
     steps: Annotated[int, typer.Option(help="Rows (frames) wanted of each world.")] = 20_000,
     seed: Annotated[int, typer.Option(help="First seed label; from 1,000,000 on for evaluation only.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", show_default=False)] = None,
+    ray: Ray = None,
     policy: Annotated[str, typer.Option(help="Who acts: `random` (sticky), `seek` or `mixed`.")] = "mixed",
     subjects: Annotated[
         int | None, typer.Option(help="Subjects, 1 to 64; by default the world's own number.", show_default=False)
@@ -60,9 +72,10 @@ def record(
       actionparty record coins clean_up --steps 20000 --out datasets/party
       actionparty record coins --seed 1000000 --steps 4000 --out datasets/test
       actionparty record --suite all --steps 20000 --out datasets/all
+      actionparty record coins --steps 20000 --out datasets/party --ray auto
     """
     wanted = _wanted_steps(worlds or [], suite, steps)
-    summary = record_with_bars(list(wanted), wanted, seed, out, workers, policy, subjects, shard_steps)
+    summary = record_with_bars(list(wanted), wanted, seed, out, workers, policy, subjects, shard_steps, ray)
     rows = sum(summary.rows.values())
     speed = rows / summary.seconds if summary.seconds else 0.0
     if as_json:
@@ -109,25 +122,43 @@ def record_with_bars(
     policy: str = "mixed",
     subjects: int | None = None,
     shard_steps: int = 1000,
+    ray: str | None = None,
 ) -> RecordingSummary:
-    """Record as ``data.recording.record`` does, with a progress bar for each world and one worker per core."""
+    """Record as ``data.recording.record`` does, with a progress bar for each world and one worker per core.
+
+    With ``ray``, the address of a Ray cluster, the workers and the cores are those of the cluster.
+    """
     from actionparty.data.recording import record as record_worlds
     from actionparty.worlds.catalogue import world_spec
 
     names = [world_spec(name).name for name in worlds]  # an unknown name is refused before anything is written
-    crew = default_workers() if workers is None else workers
-    with console.progress() as bars:
+    with _crew(ray) as (make_crew, cores), console.progress() as bars:
         totals = steps if isinstance(steps, Mapping) else dict.fromkeys(names, steps)
         tasks = {name: bars.add_task(name, total=totals[name]) for name in dict.fromkeys(names)}
 
         def show(world: str, rows: int, wanted: int) -> None:
             bars.update(tasks[world], completed=rows, total=wanted)
 
+        crew = cores if workers is None else workers
+        settings = (policy, subjects, shard_steps)
         try:
-            return record_worlds(names, steps, seed, crew, out, policy, subjects, shard_steps, progress=show)
+            return record_worlds(names, steps, seed, crew, out, *settings, progress=show, make_crew=make_crew)
         except KeyboardInterrupt:
             console.say("give the same command again to go on.")
             raise
+
+
+@contextmanager
+def _crew(ray: str | None) -> Iterator[tuple[MakeCrew, int]]:
+    """Yield what makes the workers, and how many are apt: processes here, or actors of the Ray cluster ``ray``."""
+    from actionparty.data.crew import LocalCrew
+    from actionparty.data.ray_crew import RayCrew, cluster
+
+    if ray is None:
+        yield LocalCrew, default_workers()
+        return
+    with cluster(ray) as cpus:
+        yield RayCrew, cpus
 
 
 def inspect(
@@ -145,7 +176,13 @@ def inspect(
       actionparty inspect datasets/party --json
     """
     from actionparty.data.inspection import inspect as summarise
+    from actionparty.data.packed import inspect_packed, is_packed
 
+    if is_packed(dataset):
+        if filmstrips is not None:
+            raise InvalidInputError(f"{dataset} is packed: --filmstrips needs the recorded dataset it was made from.")
+        _show_packed(inspect_packed(dataset), as_json)
+        return
     summary = summarise(dataset)
     pictures = _draw_filmstrips(dataset, filmstrips, sorted({w.world.name for w in summary.worlds}))
     if as_json:
@@ -174,6 +211,22 @@ def inspect(
     console.tell(f"{summary.episodes} episodes, {summary.steps:,} steps, {summary.bytes_per_frame:.1f} bytes a frame")
     for path in pictures:
         console.tell(f"filmstrip: {path}")
+
+
+def _show_packed(summary: PackedSummary, as_json: bool) -> None:
+    for problem in summary.damaged:
+        console.say(f"warning: {problem}")
+    if as_json:
+        about = {"dataset": str(summary.path), "packed": True, "damaged": summary.damaged}
+        worlds = [{**asdict(world.spec), "rows": world.rows, "part": world.part} for world in summary.worlds]
+        totals = {"rows": summary.rows, "bytes": summary.bytes, "parts": summary.parts}
+        console.print_json({**about, **totals, "worlds": worlds})
+        return
+    columns = ("world", "subjects", "grid", "rows", "part")
+    rows = ((w.spec.name, w.spec.subjects, "x".join(map(str, w.spec.grid)), w.rows, w.part) for w in summary.worlds)
+    console.print_table("", columns, rows)
+    console.tell(f"packed: {len(summary.worlds)} worlds, {summary.rows:,} rows, {summary.bytes:,} bytes")
+    console.tell(f"what happens in them: actionparty coverage {summary.path}")
 
 
 def _world_row(summary: WorldSummary) -> tuple[object, ...]:
@@ -205,7 +258,7 @@ def _draw_filmstrips(dataset: Path, folder: Path | None, worlds: Iterable[str]) 
 
 
 def verify(dataset: DatasetPath, as_json: Json = False) -> None:
-    """Check every byte of a dataset; name whatever is damaged or missing.
+    """Check every byte of a recorded or packed dataset; name whatever is damaged or missing.
 
     Exit code 0 where all is as it was written, 1 where there is any damage,
     2 where there is no dataset, or one of another version.
@@ -214,9 +267,10 @@ def verify(dataset: DatasetPath, as_json: Json = False) -> None:
       actionparty verify datasets/party
       actionparty verify datasets/party --json
     """
-    from actionparty.data.dataset import verify as find_problems
+    from actionparty.data.dataset import verify as verify_recorded
+    from actionparty.data.packed import is_packed, verify_packed
 
-    problems = find_problems(dataset)
+    problems = verify_packed(dataset) if is_packed(dataset) else verify_recorded(dataset)
     if as_json:
         console.print_json({"dataset": str(dataset), "ok": not problems, "problems": problems})
     else:

@@ -14,12 +14,13 @@ import typer
 from actionparty.config import RolloutConfig, to_json
 from actionparty.errors import CheckpointError, DatasetError, MissingDependencyError, unknown_name
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import Json, Seed, record_with_bars
+from actionparty.interfaces.commands_data import Json, Ray, Seed, record_with_bars
 from actionparty.types import Episode, WorldSpec
 
 if TYPE_CHECKING:
     from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.labels import TileLabels
+    from actionparty.evaluation.parts import Measure
     from actionparty.evaluation.report import EvaluationReport
     from actionparty.evaluation.rollouts import Perceptual
     from actionparty.rollout.rollout import BatchRollout
@@ -63,6 +64,7 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="WORLD", help="Without chance: count the steps in sync; may be given several times."),
     ] = None,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well every subject obeys, and for how long.
@@ -80,6 +82,7 @@ def evaluate(
       actionparty evaluate runs/party --world coins --horizon 1000 --out outputs/report
       actionparty evaluate runs/party --data datasets/test --json
       actionparty evaluate runs/party --lpips lpips.pt --fvd i3d.pt
+      actionparty evaluate runs/party --out outputs/report --ray auto
     """
     from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.evaluation.evaluate import EvaluationSettings
@@ -90,46 +93,62 @@ def evaluate(
 
     if out is not None:
         check_usable(out)
-    folder = find_checkpoint(checkpoint)
-    perceptual, given = _perceptual(lpips, fvd)
-    network = load_network(folder)
-    worlds = _wanted(folder, network.config.worlds, world)
-    settings = EvaluationSettings(
-        *(rollouts, horizon),
-        batch=batch,
-        seed=seed,
-        context=network.config.context,
-        deterministic=_chanceless(deterministic, worlds),
-    )
-    sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
-    sources = _sources(folder, worlds, data, settings)
-    episodes = {name: _episodes(sources[name], name, settings) for name in worlds}
-    labels = {name: _labels(folder, name, recorded) for name, recorded in episodes.items()}
-    labelled_here = [name for name in worlds if not _labels_path(folder, name).exists()]
-
-    def make(spec: WorldSpec) -> BatchRollout:
-        return BatchRollout(network, sampling, labels[spec.name].tiles if snap else None)
-
-    with console.progress() as bars, _kept_in(out):
-        tasks = {name: bars.add_task(name, total=None) for name in episodes}
-        report = measure(
-            make,
-            episodes,
-            labels,
-            settings,
-            checkpoint=fingerprint(folder),
-            name=checkpoint,
-            data=str(data or ""),
-            labelled_here=labelled_here,
-            model_settings={**to_json(sampling), **given},
-            perceptual=perceptual,
-            out=out,
-            progress=lambda name, done, total: bars.update(tasks[name], completed=done, total=total),
+    with _measuring(ray) as measure_parts:  # first, so that a cluster that isn't there is said before any work
+        folder = find_checkpoint(checkpoint)
+        perceptual, given = _perceptual(lpips, fvd)
+        network = load_network(folder)
+        worlds = _wanted(folder, network.config.worlds, world)
+        settings = EvaluationSettings(
+            *(rollouts, horizon),
+            batch=batch,
+            seed=seed,
+            context=network.config.context,
+            deterministic=_chanceless(deterministic, worlds),
         )
+        sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
+        sources = _sources(folder, worlds, data, settings)
+        episodes = {name: _episodes(sources[name], name, settings) for name in worlds}
+        labels = {name: _labels(folder, name, recorded) for name, recorded in episodes.items()}
+        labelled_here = [name for name in worlds if not _labels_path(folder, name).exists()]
+
+        def make(spec: WorldSpec) -> BatchRollout:
+            return BatchRollout(network, sampling, labels[spec.name].tiles if snap else None)
+
+        with console.progress() as bars, _kept_in(out):
+            tasks = {name: bars.add_task(name, total=None) for name in episodes}
+            report = measure(
+                make,
+                episodes,
+                labels,
+                settings,
+                checkpoint=fingerprint(folder),
+                name=checkpoint,
+                data=str(data or ""),
+                labelled_here=labelled_here,
+                model_settings={**to_json(sampling), **given},
+                perceptual=perceptual,
+                out=out,
+                progress=lambda name, done, total: bars.update(tasks[name], completed=done, total=total),
+                measure=measure_parts,
+            )
     if as_json:
         console.print_json(report.to_json())
     else:
         show_report(report, out)
+
+
+@contextmanager
+def _measuring(ray: str | None) -> Iterator[Measure]:
+    """Yield what measures the parts: this process, or the Ray cluster ``ray``."""
+    from actionparty.data.ray_crew import cluster
+    from actionparty.evaluation.parts import measure_here
+    from actionparty.evaluation.ray_parts import measure_on_ray
+
+    if ray is None:
+        yield measure_here
+        return
+    with cluster(ray):
+        yield measure_on_ray
 
 
 @contextmanager
@@ -239,7 +258,7 @@ def _episodes(path: Path, world: str, settings: EvaluationSettings) -> list[Epis
     """Return at most as many held-out episodes as rollouts, those as long as a rollout rather than shorter ones."""
     from actionparty.data.dataset import load_episodes
     from actionparty.data.recording import FIRST_EVALUATION_SEED
-    from actionparty.evaluation.evaluate import FIRST_ROLLOUT_ROW
+    from actionparty.evaluation.parts import FIRST_ROLLOUT_ROW
 
     at_most, needed = settings.rollouts, FIRST_ROLLOUT_ROW + settings.horizon + 1
     long: list[tuple[int, Episode]] = []
