@@ -16,7 +16,7 @@ from actionparty.config import RolloutConfig
 from actionparty.model.layers import Block
 from actionparty.model.network import Network
 from actionparty.model.ops import CELL_CHANNELS, concat_rotary, grid_size, surroundings
-from actionparty.model.tokens import Subjects
+from actionparty.model.tokens import Subjects, resting
 from actionparty.training.sampling import StepNoise, sample_step
 
 close = functools.partial(torch.testing.assert_close, atol=1e-5, rtol=0.0)
@@ -225,3 +225,27 @@ def test_the_count_of_parameters_is_that_of_the_modules() -> None:
     net = network()
     assert net.parameters_count == sum(v.numel() for v in net.state_dict().values())
     assert isinstance(net, nn.Module)
+
+
+def test_rest_counts_the_last_steps_without_any_change() -> None:
+    position = torch.zeros(1, 6, 3, 2)
+    position[:, 3:, 1] = 1.0  # subject 1 moved into row 3
+    facing = torch.zeros(1, 6, 3, dtype=torch.long)
+    facing[:, 5, 2] = 2  # subject 2 turned into row 5
+    subjects = replace(random_subjects(1, 3, (4, 5)), position=position, facing=facing)
+    assert resting(subjects, 6).tolist() == [[5, 2, 0]]
+    assert resting(subjects, 3).tolist() == [[2, 2, 0]]
+    assert resting(subjects, 1).tolist() == [[0, 0, 0]]
+
+
+def test_how_long_a_subject_rested_matters_only_with_the_clock_and_for_the_living() -> None:
+    net, without = network(config=replace(TINY, rest_clock=True)), network(config=replace(TINY, rest_clock=False))
+    subjects = random_subjects(2, 3, (4, 5))
+    with_rest = tokens(net, subjects)
+    rest = net.observe.subject_tokens.rest
+    assert isinstance(rest, nn.Embedding)
+    share = rest(resting(subjects, TINY.memory)) * subjects.presence[..., None]
+    rest.weight.zero_()
+    close(with_rest - tokens(net, subjects), share)
+    assert share.abs().amax(-1)[subjects.alive[:, -1] & (resting(subjects, TINY.memory) > 0)].gt(0).all()
+    assert without.observe.subject_tokens.rest is None

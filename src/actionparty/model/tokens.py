@@ -22,6 +22,7 @@ _ACTION_WIDTH = 16
 _AGE_SCALE = 5.0
 _CLOCK_SCALE = 4.0
 """A clock of scale 1 drowned in a trained token (norm 43): the network never learned when subjects return."""
+_REST_SCALE = 2.0
 AGE_LIMIT = 63
 """Longer ages count as this; a scene should carry one row of states more, so that its ages are known."""
 
@@ -70,6 +71,13 @@ def facing_code(facing: Tensor) -> Tensor:
     return functional.one_hot(facing, FACING_COUNT).float() * 2 - 1
 
 
+def resting(subjects: Subjects, memory: int) -> Tensor:
+    """Return (B, N) long in 0 .. memory - 1: the last steps, of those remembered, that left place and facing alone."""
+    position, facing = subjects.position[:, -memory:], subjects.facing[:, -memory:]
+    changed = (position[:, 1:] != position[:, :-1]).any(-1) | (facing[:, 1:] != facing[:, :-1])
+    return (changed.flip(1).cumsum(1) == 0).sum(1)
+
+
 class CellTokens(nn.Module):
     """One token per cell: the same cell of the last K frames, stacked."""
 
@@ -96,6 +104,10 @@ class SubjectTokens(nn.Module):
         self.past = nn.Linear(config.memory * (_PAST + _ACTION_WIDTH), config.width)
         self.clock = nn.Embedding(AGE_LIMIT + 1, config.width)
         nn.init.normal_(self.clock.weight, std=_CLOCK_SCALE)
+        self.rest = nn.Embedding(config.memory, config.width) if config.rest_clock else None
+        if self.rest is not None:
+            nn.init.normal_(self.rest.weight, std=_REST_SCALE)
+            nn.init.zeros_(self.rest.weight[0])
 
     def forward(self, subjects: Subjects, size: Tensor) -> Tensor:
         """Return (B, N, width). ``size`` is (w, h) of the frame in cells, (2,) or (B, 1, 2)."""
@@ -103,6 +115,8 @@ class SubjectTokens(nn.Module):
         action: Tensor = self.action(subjects.action)
         past: Tensor = self.past(self._past(subjects))
         token = token + action + past + self._absence(subjects)
+        if self.rest is not None:
+            token = token + self.rest(resting(subjects, self.memory)) * subjects.presence[..., None].to(token.dtype)
         return token if self.slot is None else token + self.slot.weight[: token.shape[1]]
 
     def _absence(self, subjects: Subjects) -> Tensor:
