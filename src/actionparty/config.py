@@ -5,7 +5,8 @@ A model size is data: ``MODEL_PRESETS`` derives TINY, SMALL and BASE from one cl
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from actionparty.errors import InvalidInputError, unknown_name
@@ -41,6 +42,8 @@ class ModelConfig:
     """The next states of all subjects are denoised together. Without, each on its own."""
     lasting_identity: bool = True
     """A subject's picture is the one given with the scene. Without, what the last frame shows where it stands."""
+    rest_clock: bool = False
+    """An embedding of how long each living subject has stayed as it is: some worlds let subjects act now and then."""
     worlds: tuple[str, ...] = ()
     """Names with a learned world embedding; any other name shares the embedding of 'unknown'."""
 
@@ -70,7 +73,7 @@ class ModelConfig:
             )
 
 
-SMALL = ModelConfig()
+SMALL = ModelConfig(rest_clock=True)
 MODEL_PRESETS: dict[str, ModelConfig] = {
     "tiny": replace(SMALL, width=32, head_width=16, observe_layers=1, update_layers=1, render_layers=1, memory=4),
     "small": SMALL,
@@ -105,9 +108,11 @@ class TrainConfig:
     frames: int = 1_000_000
     """Target frames to learn from; the learning rate reaches its end here."""
     batch: int = 32
-    """Most target frames of one world in one optimiser step."""
+    """Most target frames in one batch; all of a batch are of one world."""
     batch_tokens: int = 0
-    """Most cells and subjects in one step, so that large worlds come in smaller batches; 0: no limit."""
+    """Most cells and subjects in one batch, so that large worlds come in smaller batches; 0: no limit."""
+    worlds_per_step: int = 1
+    """Batches, each of one world, over which one optimiser step averages; a multiple of the number of processes."""
     learning_rate: float = 2e-3
     """Of AdamW; Muon's rate follows the same schedule."""
     muon_rate: float = 0.02
@@ -151,9 +156,11 @@ class TrainConfig:
     checkpoint_seconds: float = 120.0
     sample_power: float = 0.0
     """Worlds are drawn with odds (cells + subjects) ** -sample_power: above 0, small (cheap) frames come more often."""
+    world_odds: Mapping[str, float] = field(default_factory=dict)
+    """Factors on those odds, by world, for worlds that are harder than others; 1 where a world is not named."""
 
     def batch_of(self, cells: int, subjects: int) -> int:
-        """Return how many frames with ``cells`` and ``subjects`` make one step; at least 1."""
+        """Return how many frames with ``cells`` and ``subjects`` make one batch; at least 1."""
         if not self.batch_tokens:
             return self.batch
         return max(1, min(self.batch, self.batch_tokens // (cells + subjects)))
@@ -162,16 +169,22 @@ class TrainConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.bf16 not in ("auto", "on", "off"):
             raise InvalidInputError(f"train config: bf16 must be auto, on or off, but is {self.bf16!r}.")
-        if self.frames < 1 or self.batch < 1:
-            raise InvalidInputError(f"train config: frames ({self.frames}) and batch ({self.batch}) must be positive.")
+        for name, least in (
+            ("frames", 1),
+            ("batch", 1),
+            ("batch_tokens", 0),
+            ("worlds_per_step", 1),
+            ("render_cells", 1),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise InvalidInputError(
+                    f"train config: {name} must be a whole number from {least} on, but is {value!r}."
+                )
         if not self.learning_rate > 0 or not self.muon_rate > 0:
             raise InvalidInputError(
                 f"train config: learning_rate ({self.learning_rate}) and muon_rate ({self.muon_rate}) must be above 0."
             )
-        if not isinstance(self.frames, int) or not isinstance(self.batch, int) or self.render_cells < 1:
-            raise InvalidInputError("train config: frames, batch and render_cells must be whole numbers from 1 on.")
-        if not isinstance(self.batch_tokens, int) or self.batch_tokens < 0:
-            raise InvalidInputError(f"train config: batch_tokens must be 0 or more, but is {self.batch_tokens!r}.")
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:  # NaN fails too
                 raise InvalidInputError(f"train config: {name} must be 0 to 1, but is {getattr(self, name)}.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from actionparty.config import ModelConfig, TrainConfig, model_preset
 from actionparty.data.clips import WorldClips
+from actionparty.training.processes import Processes
 from actionparty.training.trainer import Trainer
 from actionparty.types import CELL, NO_ACTION, Episode, Observation, SubjectStates
 from actionparty.worlds.arena import ArenaWorld
@@ -68,7 +69,9 @@ def arena_clips(rows: int = 40, episodes: int = 2, subjects: int = 2, size: tupl
     return WorldClips(play(rows, seed, subjects, size) for seed in range(episodes))
 
 
-def trainer(folder: Path, config: TrainConfig = QUICK, model: ModelConfig = TINY) -> Trainer:
+def trainer(
+    folder: Path, config: TrainConfig = QUICK, model: ModelConfig = TINY, processes: Processes | None = None
+) -> Trainer:
     """Make the same small trainer at every call; it has two worlds of different sizes."""
     large = [renamed(play(30, 5, subjects=3, size=(7, 9)), "arena_large")]
-    return Trainer(folder, model, config, {"arena": arena_clips(), "arena_large": WorldClips(large)}, CPU)
+    return Trainer(folder, model, config, {"arena": arena_clips(), "arena_large": WorldClips(large)}, CPU, processes)

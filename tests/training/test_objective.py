@@ -10,7 +10,7 @@ from tests.model.samples import random_subjects
 from torch import Tensor
 
 from actionparty.model.update import ALIVE, STATE_CHANNELS, NextStates, encode_states
-from actionparty.training.objective import Inputs, state_losses
+from actionparty.training.objective import Inputs, balanced, own_cells, state_losses
 
 B, N = 4, 3
 TIME = torch.tensor([0.0, 0.5, 0.0, 0.0])
@@ -80,3 +80,27 @@ def test_an_error_weighs_as_one_of_the_velocity() -> None:
     predicted = predicted + 1
     whole, half = (float(state_losses(predicted, batch, torch.full((B,), t))["state"]) for t in (0.0, 0.5))
     assert half == pytest.approx(4 * whole)
+
+
+def test_the_cells_of_subjects_are_where_the_living_are_now_or_next() -> None:
+    batch = inputs(ALIVE_NOW)
+    here = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]]).expand(B, -1, -1)
+    past = batch.subjects.position.clone()
+    past[:, -1] = here
+    batch = replace(batch, subjects=replace(batch.subjects, position=past), position=here + torch.tensor([0.0, 3.0]))
+    marked = own_cells(batch, (4, 5))
+    expected = torch.zeros(B, 20, dtype=torch.bool)
+    expected[:, :3], expected[:, 15:18] = ALIVE_NOW, ALIVE_NEXT
+    assert torch.equal(marked, expected)
+
+
+def test_other_cells_weigh_together_no_more_than_those_of_subjects() -> None:
+    error = torch.arange(1.0, 7.0)[None]
+    mask = torch.tensor([[True, True, True, True, True, False]])
+    own = torch.tensor([[True, False, False, False, False, True]])
+    assert float(balanced(error, mask, own)) == pytest.approx(1 + (2 + 3 + 4 + 5) / 4)
+    few = torch.tensor([[True, True, True, True, False, False]])
+    assert float(balanced(error, mask, few)) == pytest.approx((1 + 2 + 3 + 4) / 4 + 5 / 4)
+    nobody = torch.zeros_like(own)
+    assert float(balanced(error, mask, nobody)) == pytest.approx(3.0)
+    assert float(balanced(error, nobody, own)) == 0

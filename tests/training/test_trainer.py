@@ -24,19 +24,12 @@ from actionparty.data.clips import Clips, WorldClips
 from actionparty.errors import CheckpointError, DatasetError, InvalidInputError
 from actionparty.model.network import Network
 from actionparty.training.checkpoint import load_network, load_tensors
+from actionparty.training.failures import LostProcessError, NonFiniteError, OutOfMemoryError
+from actionparty.training.log import CURVES, PARTS, Progress, TrainingLog
 from actionparty.training.objective import Objective, subjects_of
+from actionparty.training.run import start_run
 from actionparty.training.sampling import StepNoise, sample_step
-from actionparty.training.trainer import (
-    CURVES,
-    PARTS,
-    NonFiniteError,
-    Progress,
-    Trainer,
-    TrainingLog,
-    fast_bf16,
-    start_run,
-    step_generator,
-)
+from actionparty.training.trainer import Trainer, batch_generator, fast_bf16
 
 BF16 = pytest.mark.skipif(not fast_bf16(CPU), reason="this processor does not compute in bfloat16")
 
@@ -103,11 +96,14 @@ def test_another_seed_learns_something_else(tmp_path: Path) -> None:
     assert same(runs[0].network.state_dict(), runs[1].network.state_dict())
 
 
-def test_every_step_has_its_own_generator() -> None:
-    draws = {
-        (s, f): float(torch.rand((), generator=step_generator(s, f, CPU))) for s in range(4) for f in range(0, 40, 4)
-    }
-    assert len(set(draws.values())) == len(draws)
+def test_every_batch_has_its_own_generator() -> None:
+    places = [(seed, frames, batch) for seed in range(4) for frames in range(0, 40, 4) for batch in range(8)]
+    draws = {float(torch.rand((), generator=batch_generator(*place, CPU))) for place in places}
+    assert len(draws) == len(places)
+
+
+def test_the_first_batch_of_a_step_is_drawn_as_it_was_before_steps_had_several() -> None:
+    assert batch_generator(3, 64, 0, CPU).initial_seed() == 3 * 1_000_003 + 64 * 7919 + 12345
 
 
 @pytest.mark.parametrize("presses", [1, 2])
@@ -134,6 +130,22 @@ def test_ctrl_c_never_leaves_half_a_step_on_disk(tmp_path: Path, presses: int) -
     uninterrupted = trainer(tmp_path / "other")
     uninterrupted.run()
     assert same(other.network.state_dict(), uninterrupted.network.state_dict()) == []
+
+
+def test_the_wish_of_another_program_to_end_is_heard_between_steps(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    update, before = run.optimizer.parts["muon"].step, signal.getsignal(signal.SIGTERM)
+
+    def interrupted() -> None:
+        update()
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+
+    run.optimizer.parts["muon"].step = interrupted  # type: ignore[assignment, method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert read_json(tmp_path / "state.json")["progress"]["frames"] == 4
 
 
 def test_a_run_may_start_from_other_weights(tmp_path: Path) -> None:
@@ -187,7 +199,7 @@ def test_non_finite_values_stop_the_run_and_are_never_saved(
     tmp_path: Path, what: str, spoil: Callable[[Tensor, Network], Tensor]
 ) -> None:
     run = trainer(tmp_path, replace(QUICK, checkpoint_seconds=0))
-    run.objective = Broken(QUICK, spoil)
+    run.learner.objective = Broken(QUICK, spoil)
     with pytest.raises(NonFiniteError, match=f"{what} on arena.* after 8 frames"):
         run.run()
     other = trainer(tmp_path)
@@ -195,6 +207,41 @@ def test_non_finite_values_stop_the_run_and_are_never_saved(
     assert other.frames == 8
     assert all(v.isfinite().all() for v in other.network.state_dict().values())
     assert all(v.isfinite().all() for v in load_network(tmp_path / "weights").state_dict().values())
+
+
+def full_cpu() -> Tensor:
+    return torch.empty(2**60, dtype=torch.uint8)
+
+
+def full_gpu() -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def lost_peer() -> Tensor:
+    raise RuntimeError("[.../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234")
+
+
+def bug() -> Tensor:
+    return torch.zeros(2) + torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "words"),
+    [
+        (full_cpu, OutOfMemoryError, r"Lower --batch \(now 4\), or --batch-tokens \(now no limit\).*--size"),
+        (full_gpu, OutOfMemoryError, r"Lower --batch"),
+        (lost_peer, LostProcessError, r"--resume"),
+        (bug, RuntimeError, r"size of tensor"),
+    ],
+)
+def test_what_a_user_can_mend_is_said_and_bugs_stay_bugs(
+    tmp_path: Path, cause: Callable[[], Tensor], error: type[Exception], words: str
+) -> None:
+    run = trainer(tmp_path)
+    run.learner.objective = Broken(QUICK, lambda loss, _: loss + cause().sum())
+    with pytest.raises(error, match=words) as caught:
+        run.run()
+    assert type(caught.value) is error
 
 
 LONG = replace(QUICK, frames=24, checkpoint_seconds=0)
@@ -236,14 +283,55 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 
 def test_worlds_of_different_sizes_are_learned_in_one_run(tmp_path: Path) -> None:
     run = trainer(tmp_path, replace(QUICK, frames=48))
-    names = []
+    names = watch_worlds(run)
+    found: set[str] = set()
     while run.frames < 48:
         parts = run.step()
-        names.append(list(run.worlds)[int(parts["world"])])
-        assert all(torch.tensor(parts[name]).isfinite() for name in PARTS if name in parts)
-        assert {"state_right", "gate_right"} <= set(parts)
+        found |= set(parts)
+        assert all(torch.tensor(value).isfinite() for value in parts.values())
+    assert found == set(CURVES)
     assert set(names) == {"arena", "arena_large"}
     assert run.model.worlds == ("arena", "arena_large")
+
+
+def watch_worlds(run: Trainer) -> list[str]:
+    """Return a list that grows by the world of each batch that ``run`` learns from."""
+    names: list[str] = []
+
+    class Watched(Objective):
+        def __call__(self, network: Network, world: WorldClips, *rest: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            names.append(world.spec.name)
+            return super().__call__(network, world, *rest)
+
+    run.learner.objective = Watched(run.config)
+    return names
+
+
+def test_a_step_can_be_the_mean_over_several_worlds(tmp_path: Path) -> None:
+    config = replace(QUICK, worlds_per_step=4, clip_norm=1e9)
+    run = trainer(tmp_path / "whole", config)
+    names = watch_worlds(run)
+    losses = run.step()
+    assert run.frames == 4 * 4
+    assert set(names) == {"arena", "arena_large"}
+    grads, single = [], []
+    for batch in range(4):
+        other = trainer(tmp_path / str(batch), config)
+        row = torch.zeros(len(CURVES) + 2, dtype=torch.float64)
+        other._learn(batch, row)
+        single.append(float(row[2 + CURVES.index("loss")]))
+        grads.append({name: torch.zeros(()) if p.grad is None else p.grad for name, p in named(other)})
+    assert len(set(single)) == 4, "each batch is another one"
+    assert losses["loss"] == pytest.approx(sum(single) / 4)
+    for name, parameter in named(run):
+        mean = sum(grad[name] for grad in grads)
+        assert parameter.grad is not None or not torch.as_tensor(mean).any(), name
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, mean, rtol=1e-4, atol=1e-6)
+
+
+def named(run: Trainer) -> list[tuple[str, torch.nn.Parameter]]:
+    return list(run.network.named_parameters())
 
 
 def test_small_worlds_can_be_drawn_more_often(tmp_path: Path) -> None:
@@ -307,7 +395,7 @@ def test_every_curve_is_drawn_and_written(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_log_without_some_curve_can_be_continued(tmp_path: Path) -> None:
     whole = TrainingLog(tmp_path / "log.csv", 0)
     for frames in (4, 8):
-        whole.write(frames, 1.0, 4.0, 0.1, dict.fromkeys(CURVES, 0.5))
+        whole.write(1.0, Progress(frames, 16, 4.0, dict.fromkeys(CURVES, 0.5), 0.1))
     with (tmp_path / "log.csv").open(newline="") as file:
         kept = list(csv.DictReader(file))
     older = [{k: v for k, v in row.items() if k != "return"} for row in kept]
@@ -315,7 +403,7 @@ def test_a_log_without_some_curve_can_be_continued(tmp_path: Path) -> None:
         writer = csv.DictWriter(file, older[0])
         writer.writeheader()
         writer.writerows(older)
-    TrainingLog(tmp_path / "log.csv", 4).write(8, 2.0, 4.0, 0.1, dict.fromkeys(CURVES, 0.25))
+    TrainingLog(tmp_path / "log.csv", 4).write(2.0, Progress(8, 16, 4.0, dict.fromkeys(CURVES, 0.25), 0.1))
     assert [(row["frames"], row["return"], row["loss"]) for row in rows(tmp_path)] == [
         ("4", "", "0.5"),
         ("8", "0.25", "0.25"),

@@ -18,7 +18,8 @@ from actionparty.interfaces.commands_data import Json
 
 if TYPE_CHECKING:
     from actionparty.data.clips import WorldClips
-    from actionparty.training.trainer import Progress
+    from actionparty.training.log import Progress
+    from actionparty.training.trainer import Trainer
     from actionparty.types import Episode
 
 LOG_SECONDS = 30.0
@@ -33,7 +34,14 @@ def train(
     size: Annotated[str | None, typer.Option(help=f"Model size: {_SIZES}. (default: small)")] = None,
     world: Annotated[list[str] | None, typer.Option(help="Only this world; may be given several times.")] = None,
     frames: Annotated[int | None, typer.Option(help=f"Frames to learn from. (default: {_DEFAULTS.frames:,})")] = None,
-    batch: Annotated[int | None, typer.Option(help=f"Frames in one step. (default: {_DEFAULTS.batch})")] = None,
+    batch: Annotated[int | None, typer.Option(help=f"Frames in one batch. (default: {_DEFAULTS.batch})")] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Most cells and subjects in one batch: fewer frames of large worlds.")
+    ] = None,
+    worlds_per_step: Annotated[
+        int | None,
+        typer.Option(help="Batches, each of one world, in one step; a multiple of the processes. (default: 1)"),
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help=f"Highest rate. (default: {_DEFAULTS.learning_rate})")
     ] = None,
@@ -68,51 +76,77 @@ def train(
       actionparty train datasets/party --world coins --out runs/coins
       actionparty train datasets/party --out runs/party --resume
       actionparty train datasets/new --out runs/new --config runs/party/run.json
+
+    PyTorch's torchrun starts it on several GPUs or machines (docs/scaling.md):
+      torchrun --nproc-per-node 4 -m actionparty train datasets/party --out runs/party --worlds-per-step 4
     """
     from actionparty.checkpoints import find_checkpoint
-    from actionparty.training.trainer import start_run
+    from actionparty.training.processes import joined
+    from actionparty.training.run import start_run
 
-    recipe = _read_recipe(config, out if resume else None)
-    model = _model_config(recipe, size)
-    given = {
-        "frames": frames,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "unroll": unroll,
-        "bf16": bf16,
-        "seed": seed,
-    }
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    settings = replace(from_json(TrainConfig, recipe.get("train", {})), **chosen)
-    worlds = training_clips(datasets, world)
-    start = None if init is None else find_checkpoint(init)
-    trainer = start_run(out, model, settings, worlds, resume=resume, init=start)
-    console.say(
-        f"{trainer.network.parameters_count:,} parameters, {len(worlds)} worlds, "
-        f"{sum(map(len, worlds.values())):,} frames, {trainer.device}, {'bf16' if trainer.bf16 else 'fp32'}"
-    )
+    with joined() as processes:
+        recipe = _read_recipe(config, out if resume else None)
+        given = {
+            "frames": frames,
+            "batch": batch,
+            "batch_tokens": batch_tokens,
+            "worlds_per_step": worlds_per_step,
+            "learning_rate": learning_rate,
+            "unroll": unroll,
+            "bf16": bf16,
+            "seed": seed,
+        }
+        chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        settings = replace(from_json(TrainConfig, recipe.get("train", {})), **chosen)
+        trainer = start_run(
+            out,
+            _model_config(recipe, size),
+            settings,
+            training_clips(datasets, world),
+            resume=resume,
+            init=None if init is None else find_checkpoint(init),
+            processes=processes,
+        )
+        summary = _run(trainer)
+        if not processes.main:
+            return
+        if as_json:
+            console.print_json(summary)
+        else:
+            console.print_table("", ("run", "frames", "frames/s", "loss"), [_row(summary)])
+
+
+def _run(trainer: Trainer) -> dict[str, Any]:
+    """Train to the end; the main process shows how far it is. Return what there is to tell."""
+    worlds, processes = trainer.worlds, trainer.processes
+    if processes.main:
+        console.say(
+            f"{trainer.network.parameters_count:,} parameters, {len(worlds)} worlds, "
+            f"{sum(map(len, worlds.values())):,} frames, {trainer.device}, {'bf16' if trainer.bf16 else 'fp32'}, "
+            f"{processes.count} {'process' if processes.count == 1 else 'processes'}"
+        )
     first, began = trainer.frames, time.monotonic()
-    with console.progress() as bars:
-        watcher = Watcher(bars, first, settings.frames)
+    with console.progress() if processes.main else BarGroup(disable=True) as bars:
+        watcher = Watcher(bars, first, trainer.config.frames)
         try:
             trainer.run(watcher)
         except KeyboardInterrupt:
-            console.say(f"{saved_at(out):,} frames are saved in {out}; add --resume to go on.")
+            if processes.main:
+                console.say(
+                    f"{saved_at(trainer.folder):,} frames are saved in {trainer.folder}; add --resume to go on."
+                )
             raise
     seconds = time.monotonic() - began
-    summary = {
-        "out": str(out),
+    return {
+        "out": str(trainer.folder),
         "worlds": sorted(worlds),
         "parameters": trainer.network.parameters_count,
+        "processes": processes.count,
         "frames": trainer.frames,
         "seconds": round(seconds, 1),
         "frames_per_second": round((trainer.frames - first) / seconds, 1),
         "losses": {name: round(value, 6) for name, value in watcher.losses.items()},
     }
-    if as_json:
-        console.print_json(summary)
-    else:
-        console.print_table("", ("run", "frames", "frames/s", "loss"), [_row(summary)])
 
 
 class Watcher:

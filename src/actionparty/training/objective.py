@@ -25,7 +25,8 @@ from actionparty.training.sampling import StepNoise, choose_cells, sample_step, 
 _CHANGE = 0.06
 """Largest channel difference (in [-1, 1]) up to which a cell counts as unchanged when contexts are the model's own."""
 _GATE_CELLS = 20.0
-"""The gate's loss is summed over cells and divided by this, about the number of cells that matter in a frame."""
+"""The gate's loss is summed over cells and divided by this, or by twice the number of cells that change where that is
+more: a river that moves at random must not drown all else."""
 
 
 _ORDERS = tuple(permutations(range(3)))[1:]
@@ -174,19 +175,42 @@ class Objective:
         states = inputs.states
         resolved = network.render.resolve(observed, encode_states(states), inputs.position, states.alive)
         gate = functional.binary_cross_entropy_with_logits(resolved.gate, inputs.changed.float(), reduction="none")
+        scale = (2 * inputs.changed.sum(1).float().mean()).clamp(min=_GATE_CELLS)
         lots = torch.rand(inputs.changed.shape, generator=generator, device=generator.device)
-        choice = choose_cells(inputs.changed, self.config.render_cells, lots)
+        own = own_cells(inputs, observed.grid)
+        choice = choose_cells(inputs.changed, self.config.render_cells, lots + own)
         clean = gather_cells(inputs.target, choice.index)
         time = sample_time(len(clean), generator, zero_share=0.35, mean=-0.6, std=1.0)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
         predicted, features = network.render(observed, resolved, choice, interpolate(clean, noise, time), time)
-        error = ((predicted - clean) ** 2).mean(-1) * loss_weight(time)[:, None] * choice.mask
+        error = ((predicted - clean) ** 2).mean(-1) * loss_weight(time)[:, None]
         return {
-            "gate": gate.sum(1).mean() / _GATE_CELLS,
-            "frame": error.sum() / choice.mask.sum().clamp(min=1),
+            "gate": gate.sum(1).mean() / scale,
+            "frame": balanced(error, choice.mask, own.gather(1, choice.index)),
             "reward": _head_loss(network, features, clips),
             "gate_right": _found(resolved.gate.detach() > 0, inputs.changed),
         }
+
+
+def own_cells(inputs: Inputs, grid: tuple[int, int]) -> Tensor:
+    """Return (B, M) bool: cells in which a living subject is, now or after the step."""
+    marks = torch.zeros(inputs.changed.shape, device=inputs.changed.device)
+    for position, alive in (
+        (inputs.subjects.now, inputs.subjects.alive[:, -1]),
+        (inputs.position, inputs.states.alive),
+    ):
+        marks = marks.scatter_add(1, cell_index(position, grid), alive.float())
+    return marks > 0
+
+
+def balanced(error: Tensor, mask: Tensor, own: Tensor) -> Tensor:
+    """Return the mean ``error`` (B, C) of the cells of subjects, plus that of all others, which weigh no more.
+
+    Without this a river that changes in every frame takes nine tenths of the loss, and subjects stay blurred.
+    """
+    mine, others = mask & own, mask & ~own
+    count = mine.sum().clamp(min=1)
+    return (error * mine).sum() / count + (error * others).sum() / torch.maximum(count, others.sum())
 
 
 def _joint_losses(

@@ -10,7 +10,8 @@ from actionparty.config import TrainConfig
 
 def learning_rate(config: TrainConfig, frames: int) -> float:
     """Return the rate after ``frames``: linear warm-up, constant, then a linear fall over the last ``decay_share``."""
-    warm = min(1.0, (frames + config.batch) / max(config.warmup_frames, 1))
+    step = config.batch * config.worlds_per_step
+    warm = min(1.0, (frames + step) / max(config.warmup_frames, 1))
     start = config.frames * (1 - config.decay_share)
     done = max(0.0, min(1.0, (frames - start) / max(config.frames - start, 1)))
     return config.learning_rate * warm * (1 - (1 - config.final_rate) * done)

@@ -1,57 +1,68 @@
-"""The training loop. Progress is counted in frames; all chance follows from (seed, frames), so a resume is exact."""
+"""The training loop. Progress is counted in frames; all chance follows from (seed, frames), so a resume is exact.
+
+One step learns from ``worlds_per_step`` batches of one world each. They are dealt out to the processes of the run, and
+the weights follow the mean of their gradients: however many processes there are, they learn the same.
+"""
 
 from __future__ import annotations
 
-import csv
 import math
-import shlex
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from actionparty.checkpoints import read_json, write_json
-from actionparty.config import ModelConfig, TrainConfig, from_json, to_json
-from actionparty.data.clips import WorldClips
-from actionparty.errors import ActionPartyError, CheckpointError, DatasetError, InvalidInputError
+from actionparty.config import ModelConfig, TrainConfig, to_json
+from actionparty.data.clips import Clips, WorldClips
+from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.model.network import Network
 from actionparty.training.checkpoint import load_state, save_state, save_weights, start_from
+from actionparty.training.failures import NonFiniteError, explained
+from actionparty.training.interrupt import DeferredInterrupt
+from actionparty.training.log import CURVES, Progress, TrainingLog, Window, averages
 from actionparty.training.objective import Objective
 from actionparty.training.optim import MovingAverage, Optimizer, learning_rate
+from actionparty.training.processes import Processes
 
-PARTS = ("loss", "state", "return", "jump", "gate", "frame", "reward")
-METRICS = ("state_right", "gate_right")
-"""Shares on the training batches: next states right, and changed cells found (intersection over union)."""
-CURVES = (*PARTS, *METRICS)
-
-
-class NonFiniteError(ActionPartyError):
-    """The loss or a gradient became NaN or infinite; nothing was saved from that step."""
+Batch = dict[str, float]
+"""What is known of one batch of a step: the number of its world, its frames, and those of ``CURVES`` that it has."""
+_COLUMNS = ("world", "frames", *CURVES)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands; handed to whoever watches."""
-
-    frames: int
-    total: int
-    frames_per_second: float
-    losses: Mapping[str, float]
-    rate: float
-
-
-def step_generator(seed: int, frames: int, device: torch.device) -> torch.Generator:
-    """Return the generator of the step that starts after ``frames``: resuming needs no saved random state."""
+def batch_generator(seed: int, frames: int, batch: int, device: torch.device) -> torch.Generator:
+    """Return the generator of one batch of the step after ``frames``: resuming needs no saved random state."""
     generator = torch.Generator(device=device)
-    generator.manual_seed((seed * 1_000_003 + frames * 7919 + 12345) % (2**63))
+    generator.manual_seed((seed * 1_000_003 + frames * 7919 + 12345 + batch * 2_654_435_761) % (2**63))
     return generator
+
+
+class Learner(nn.Module):
+    """A network and its objective as one module, so that gradients can be averaged over processes."""
+
+    def __init__(self, network: Network, objective: Objective) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+
+    def forward(self, world: WorldClips, clips: Clips, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss on ``clips``, and its parts and metrics, detached."""
+        return self.objective(self.network, world, clips, generator)
+
+
+def world_odds(worlds: Mapping[str, WorldClips], config: TrainConfig) -> list[float]:
+    """Return the odds of drawing each of ``worlds``; raise ``UnknownNameError`` where the recipe names another."""
+    for name in config.world_odds:
+        if name not in worlds:
+            raise unknown_name("world in world_odds", name, worlds)
+    sizes = {name: math.prod(w.spec.grid) + w.spec.subjects for name, w in worlds.items()}
+    odds = [config.world_odds.get(name, 1.0) * size**-config.sample_power for name, size in sizes.items()]
+    if not sum(odds) > 0:
+        raise InvalidInputError("train config: world_odds leaves no world to learn from.")
+    return odds
 
 
 class Trainer:
@@ -64,25 +75,28 @@ class Trainer:
         config: TrainConfig,
         worlds: Mapping[str, WorldClips],
         device: torch.device | None = None,
+        processes: Processes | None = None,
     ) -> None:
         if not worlds:
             raise DatasetError("nothing to train on: the dataset holds no worlds.")
         self.folder = folder
         self.config = config
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.processes = processes or Processes()
+        self.share = self.processes.share(config.worlds_per_step)
+        self.device = device or self.processes.device
         self.worlds = {name: clips.to(self.device) for name, clips in sorted(worlds.items())}
         self.model = replace(model, worlds=tuple(self.worlds))
         torch.manual_seed(config.seed)
         self.network = Network(self.model).to(self.device)
         self.optimizer = Optimizer(self.network, config)
         self.average = MovingAverage(self.network, config.ema)
-        self.objective = Objective(config)
+        self.learner = Learner(self.network, Objective(config))
+        self.parallel = self.processes.parallel(self.learner)
         self.frames = 0
         self.steps = 0
         self.seconds = 0.0
         self.bf16 = config.bf16 == "on" or (config.bf16 == "auto" and fast_bf16(self.device))
-        odds = [(math.prod(w.spec.grid) + w.spec.subjects) ** -config.sample_power for w in self.worlds.values()]
-        self.odds = torch.tensor(odds, device=self.device)
+        self.odds = torch.tensor(world_odds(self.worlds, config), device=self.device)
         if config.compile:
             self._compile()
 
@@ -106,31 +120,58 @@ class Trainer:
         self.seconds = float(progress["seconds"])
         return True
 
+    def check_same(self) -> None:
+        """Make sure that all processes train the same: raises ``InvalidInputError`` where one would not."""
+        facts: dict[str, Any] = {"settings": self.config, "model": self.model, "saved frames": self.frames}
+        facts |= {"recorded frames": {name: len(world) for name, world in self.worlds.items()}, "bf16": self.bf16}
+        self.processes.check_same(facts)
+
     def step(self) -> dict[str, float]:
-        """Learn from one batch; return the parts of its loss."""
-        generator = step_generator(self.config.seed, self.frames, self.device)
-        name = list(self.worlds)[int(torch.multinomial(self.odds, 1, generator=generator))]
-        world = self.worlds[name]
-        batch = self.config.batch_of(math.prod(world.spec.grid), world.spec.subjects)
-        shares = self.config.event_share, self.config.rare_share
-        clips = world.draw(batch, self.model.context, self.model.memory, generator, *shares)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            loss, parts = self.objective(self.network, world, clips, generator)
-        self._check(loss, "loss", name)
+        """Learn from ``worlds_per_step`` batches, this process from its share; return the parts of their mean loss."""
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        table = torch.zeros(self.config.worlds_per_step, len(_COLUMNS), dtype=torch.float64, device=self.device)
+        for batch in self.share[:-1]:
+            with self.processes.alone(self.parallel):
+                self._learn(batch, table[batch])
+        self._learn(self.share[-1], table[self.share[-1]])
+        batches = self._gathered(table)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        self._check(norm, "gradient", name)
+        self._check(float(norm), "gradient", batches)
         self.optimizer.step(learning_rate(self.config, self.frames))
         self.steps += 1
         self.average.follow(self.network, self.steps)
-        self.frames += batch
-        return {k: float(v) for k, v in parts.items()} | {"world": float(list(self.worlds).index(name))}
+        self.frames += int(sum(batch["frames"] for batch in batches))
+        return averages(batches)
 
-    def _check(self, value: torch.Tensor, what: str, world: str) -> None:
-        if not bool(torch.isfinite(value)):
+    def _learn(self, batch: int, row: Tensor) -> None:
+        """Add the gradients of one batch, and write what is known of it to ``row``, in the order of ``_COLUMNS``."""
+        generator = batch_generator(self.config.seed, self.frames, batch, self.device)
+        index = int(torch.multinomial(self.odds, 1, generator=generator))
+        world = list(self.worlds.values())[index]
+        size = self.config.batch_of(math.prod(world.spec.grid), world.spec.subjects)
+        shares = self.config.event_share, self.config.rare_share
+        clips = world.draw(size, self.model.context, self.model.memory, generator, *shares)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            loss, parts = self.parallel(world, clips, generator)
+        (loss / len(self.share)).backward()
+        row.fill_(math.nan)
+        for column, value in ({"world": index, "frames": size} | parts | {"loss": loss.detach()}).items():
+            row[_COLUMNS.index(column)] = value
+
+    def _gathered(self, table: Tensor) -> list[Batch]:
+        """Return what all processes know of all batches of a step; raises ``NonFiniteError`` where a loss is not."""
+        rows = self.processes.total(table).tolist()
+        named = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        for batch in named:
+            self._check(batch["loss"], "loss", [batch])
+        return [{name: value for name, value in batch.items() if not math.isnan(value)} for batch in named]
+
+    def _check(self, value: float, what: str, batches: Sequence[Batch]) -> None:
+        if not math.isfinite(value):
+            names = list(self.worlds)
+            worlds = ", ".join(sorted({names[int(batch["world"])] for batch in batches}))
             raise NonFiniteError(
-                f"the {what} became {float(value.detach())} on {world} after {self.frames} frames. The last saved "
+                f"the {what} became {value} on {worlds} after {self.frames} frames. The last saved "
                 f"state in {self.folder} is from before; lower --learning-rate or train with --bf16 off."
             )
 
@@ -159,115 +200,47 @@ class Trainer:
         }
 
     def run(self, watch: Callable[[Progress], None] | None = None, log_every: int = 20) -> None:
-        """Train until ``config.frames`` are seen, logging and saving on the way; Ctrl-C saves before it leaves."""
-        log = TrainingLog(self.folder / "log.csv", self.frames)
-        window: list[dict[str, float]] = []
-        saved, begun, seen = time.monotonic(), time.monotonic(), self.frames
-        with DeferredInterrupt() as interrupt:
-            while self.frames < self.config.frames and not interrupt.asked:
+        """Train until ``config.frames`` are seen, logging and saving on the way; Ctrl-C saves before it leaves.
+
+        Only the main process logs, saves and calls ``watch``; a Ctrl-C of any process ends all.
+
+        Raises:
+            NonFiniteError, OutOfMemoryError, LostProcessError: the run can be resumed from its last saved state.
+        """
+        log = TrainingLog(self.folder / "log.csv", self.frames) if self.processes.main else None
+        with explained(self.config), DeferredInterrupt() as interrupt:
+            saved = time.monotonic()
+            stopped, due = self.processes.agree(interrupt.asked, False)
+            window = Window(self.frames)
+            while self.frames < self.config.frames and not stopped:
                 start = time.monotonic()
-                window.append(self.step())
+                window.steps.append(self.step())
                 self.seconds += time.monotonic() - start
-                if len(window) == log_every or self.frames >= self.config.frames:
-                    speed = (self.frames - seen) / (time.monotonic() - begun)
-                    losses = averages(window)
-                    rate = learning_rate(self.config, self.frames)
-                    log.write(self.frames, self.seconds, speed, rate, losses)
-                    if watch:
-                        watch(Progress(self.frames, self.config.frames, speed, losses, rate))
-                    window, begun, seen = [], time.monotonic(), self.frames
-                if time.monotonic() - saved > self.config.checkpoint_seconds:
-                    self.save()
-                    log.plot()
+                if len(window.steps) == log_every or self.frames >= self.config.frames:
+                    self._report(window, log, watch)
+                    window = Window(self.frames)
+                late = time.monotonic() - saved > self.config.checkpoint_seconds
+                stopped, due = self.processes.agree(interrupt.asked, self.processes.main and late)
+                if due:
+                    self._save(log)
                     saved = time.monotonic()
-            self.save()
+            self._save(log)
+            stopped, _ = self.processes.agree(interrupt.asked, False)
+        if stopped:
+            raise KeyboardInterrupt
+
+    def _report(self, window: Window, log: TrainingLog | None, watch: Callable[[Progress], None] | None) -> None:
+        rate = learning_rate(self.config, self.frames)
+        progress = window.progress(self.frames, self.config.frames, rate)
+        if log is not None:
+            log.write(self.seconds, progress)
+            if watch:
+                watch(progress)
+
+    def _save(self, log: TrainingLog | None) -> None:
+        self.processes.main_only(self.save)
+        if log is not None:
             log.plot()
-        if interrupt.asked:
-            raise KeyboardInterrupt
-
-
-def averages(window: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average each of ``PARTS`` over all steps (one that a step lacks counts 0), each metric where it was measured."""
-    found = {part: sum(step.get(part, 0.0) for step in window) / len(window) for part in PARTS}
-    for name in METRICS:
-        measured = [step[name] for step in window if math.isfinite(step.get(name, math.nan))]
-        if measured:
-            found[name] = sum(measured) / len(measured)
-    return found
-
-
-class DeferredInterrupt:
-    """While entered, Ctrl-C only sets ``asked``, so that no step is cut in half; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def __enter__(self) -> DeferredInterrupt:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._before)
-
-
-class TrainingLog:
-    """Loss curves as CSV, and as a PNG where matplotlib is installed."""
-
-    def __init__(self, path: Path, frames: int) -> None:
-        self.path = path
-        rows = _rows(path) if path.exists() else []
-        kept = [row for row in rows if float(row["frames"]) <= frames]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(kept)
-
-    columns = ("frames", "seconds", "frames_per_second", "rate", *CURVES)
-
-    def write(self, frames: int, seconds: float, speed: float, rate: float, losses: Mapping[str, float]) -> None:
-        """Append one row."""
-        values = [frames, round(seconds, 1), round(speed, 1), f"{rate:.3g}", *(_cell(losses.get(c)) for c in CURVES)]
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow(values)
-
-    def plot(self) -> None:
-        """Draw ``curves.png`` beside the CSV; without matplotlib (extra ``train``) the CSV has to do."""
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError:
-            return
-        rows = _rows(self.path)
-        if not rows:
-            return
-        columns = -(-len(CURVES) // 2)
-        figure = Figure(figsize=(3.5 * columns, 6), layout="constrained")
-        FigureCanvasAgg(figure)
-        for place, name in enumerate(CURVES, 1):
-            axis = figure.add_subplot(2, columns, place)
-            points = [(float(r["frames"]), max(float(r[name]), 1e-6)) for r in rows if r[name]]
-            axis.plot(*zip(*points, strict=True) if points else ((), ()), linewidth=0.8)
-            axis.set(title=name, xlabel="frames", yscale="linear" if name in METRICS else "log")
-        temporary = self.path.with_name(".curves.png.tmp")
-        figure.savefig(temporary, dpi=100, format="png")
-        temporary.replace(self.path.with_name("curves.png"))
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row.get(PARTS[-1])]
 
 
 def fast_bf16(device: torch.device) -> bool:
@@ -282,61 +255,3 @@ def fast_bf16(device: torch.device) -> bool:
 def _avx512_bf16() -> bool:
     capability = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capability.get("avx512_bf16") or capability.get("amx_bf16") or capability.get("arm_bf16"))
-
-
-def start_run(
-    folder: Path,
-    model: ModelConfig,
-    config: TrainConfig,
-    worlds: Mapping[str, WorldClips],
-    *,
-    resume: bool = False,
-    init: Path | None = None,
-) -> Trainer:
-    """Make a run folder that says how to repeat it, or continue the one that is there.
-
-    A new run may start from the weights in the checkpoint folder ``init``; what they lack starts fresh.
-
-    Raises:
-        InvalidInputError: the folder holds a run and ``resume`` is False, or something that is not a run.
-        CheckpointError: the run there has another model or other worlds.
-    """
-    recipe = folder / "run.json"
-    if folder.exists() and any(folder.iterdir()):
-        if not recipe.exists():
-            raise InvalidInputError(f"{folder}: exists and is not a training run; choose another --out.")
-        if not resume:
-            raise InvalidInputError(
-                f"{folder}: holds a run already; add --resume to continue it, or choose another --out."
-            )
-        _check_same(folder, model, worlds)
-    trainer = Trainer(folder, model, config, worlds)
-    if not trainer.resume() and init is not None:
-        trainer.start_from(init)
-    folder.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["actionparty", *sys.argv[1:]])
-    history = read_json(recipe).get("commands", []) if recipe.exists() else []
-    values = {
-        "model": to_json(trainer.model),
-        "train": to_json(config),
-        "commands": [*history, {"command": command, "from_frames": trainer.frames}],
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "device": str(trainer.device),
-        "bf16": trainer.bf16,
-    }
-    write_json(recipe, values)
-    return trainer
-
-
-def _check_same(folder: Path, model: ModelConfig, worlds: Mapping[str, WorldClips]) -> None:
-    recipe = read_json(folder / "run.json")
-    if not isinstance(recipe.get("model"), dict):
-        raise CheckpointError(f"{folder / 'run.json'}: does not say which model was trained; start a new run.")
-    before = from_json(ModelConfig, recipe["model"])
-    if replace(before, worlds=()) != replace(model, worlds=()):
-        raise CheckpointError(f"{folder}: was started with another model ({before}); use the same --size.")
-    if set(before.worlds) != set(worlds):
-        raise CheckpointError(
-            f"{folder}: was trained on {', '.join(before.worlds)}; give the same worlds to resume, or start a new run."
-        )
