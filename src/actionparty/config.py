@@ -185,6 +185,9 @@ class TrainConfig:
             raise InvalidInputError(
                 f"train config: learning_rate ({self.learning_rate}) and muon_rate ({self.muon_rate}) must be above 0."
             )
+        odds = self.world_odds
+        if not isinstance(odds, dict) or not all(0 <= factor < float("inf") for factor in odds.values()):
+            raise InvalidInputError(f"train config: world_odds must map worlds to numbers from 0 on, but is {odds!r}.")
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:  # NaN fails too
                 raise InvalidInputError(f"train config: {name} must be 0 to 1, but is {getattr(self, name)}.")

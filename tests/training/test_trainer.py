@@ -21,7 +21,7 @@ from torch import Tensor
 from actionparty.checkpoints import read_json
 from actionparty.config import RolloutConfig, TrainConfig
 from actionparty.data.clips import Clips, WorldClips
-from actionparty.errors import CheckpointError, DatasetError, InvalidInputError
+from actionparty.errors import CheckpointError, DatasetError, InvalidInputError, UnknownNameError
 from actionparty.model.network import Network
 from actionparty.training.checkpoint import load_network, load_tensors
 from actionparty.training.failures import LostProcessError, NonFiniteError, OutOfMemoryError
@@ -337,6 +337,19 @@ def named(run: Trainer) -> list[tuple[str, torch.nn.Parameter]]:
 def test_small_worlds_can_be_drawn_more_often(tmp_path: Path) -> None:
     run = trainer(tmp_path, replace(QUICK, sample_power=1.0))
     assert float(run.odds[0] / run.odds[1]) == pytest.approx((63 + 3) / (42 + 2))
+
+
+def test_hard_worlds_can_be_drawn_more_often(tmp_path: Path) -> None:
+    plain = trainer(tmp_path).odds
+    names = list(trainer(tmp_path).worlds)
+    run = trainer(tmp_path, replace(QUICK, world_odds={names[1]: 3.0}))
+    assert torch.allclose(run.odds, plain * torch.tensor([1.0, 3.0]))
+    with pytest.raises(UnknownNameError, match="clean_up"):
+        trainer(tmp_path, replace(QUICK, world_odds={"clean_up": 2.0}))
+    with pytest.raises(InvalidInputError, match="no world"):
+        trainer(tmp_path, replace(QUICK, world_odds=dict.fromkeys(names, 0.0)))
+    with pytest.raises(InvalidInputError, match="world_odds"):
+        replace(QUICK, world_odds={names[0]: -1.0})
 
 
 @pytest.mark.parametrize("context_noise", [0.0, 0.1])
