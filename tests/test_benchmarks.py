@@ -21,7 +21,9 @@ from benchmarks.scaling import (
     trained_subjects,
 )
 from benchmarks.scaling_report import draw, keep, markdown, merge
+from benchmarks.training_speed import Machine, measure, saved_bytes
 from PIL import Image
+from tests.training.samples import play
 
 from actionparty.checkpoints import read_json
 from actionparty.config import MODEL_PRESETS, ModelConfig, TrainConfig, from_json
@@ -32,6 +34,7 @@ from actionparty.errors import InvalidInputError
 from actionparty.evaluation.evaluate import EvaluationSettings
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.training.checkpoint import save_weights
+from actionparty.training.trainer import Trainer
 from actionparty.types import World
 from actionparty.worlds.arena import ArenaWorld
 
@@ -168,3 +171,20 @@ def test_a_modelled_cluster_is_as_fast_as_its_actors_until_the_driver_is_full() 
     assert few == pytest.approx((10_000, 2, 22))
     assert many == pytest.approx((20_000, 1, 101))
     assert modelled(64, 1000, 0.001, 1000)[1] == pytest.approx(1 / 3600)  # a shard is never split
+
+
+def test_operations_and_kept_bytes_of_a_training_step_are_counted(tmp_path: Path) -> None:
+    clips = {"arena": WorldClips([play(20, 0)])}
+    run = Trainer(tmp_path, TINY, TrainConfig(batch=4, bf16="off"), clips, torch.device("cpu"))
+    found = measure(run, Machine(operations=1e9, bandwidth=1e9), steps=1)
+    tokens, width, layers = 4 * (42 + 2), TINY.width, TINY.observe_layers
+    least = 3 * 2 * tokens * 12 * width**2 * layers
+    """Forward and twice as much backward, of the matrices of Observe's blocks alone."""
+    operations = float(str(found["gflop_per_frame"])) * 1e9 * 4
+    assert operations > least
+    assert float(str(found["floor_ms_operations"])) == pytest.approx(operations / 1e9 * 1e3, rel=0.05)
+    assert found["frames_per_step"] == 4
+    weight = torch.ones(8, 16, requires_grad=True)
+    x = torch.ones(4, 8)
+    assert saved_bytes(lambda: x @ weight) == x.nbytes
+    assert saved_bytes(lambda: (x @ weight).exp()) == x.nbytes + 4 * 16 * 4

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from tests.data.fakes import FakeWorld, NoisyWorld, episode, same
 
-from actionparty.data.episodes import META, PARTS, frame_bytes, read_episode, shard_path, write_episode
+from actionparty.data.episodes import META, frame_bytes, read_episode, write_episode
+from actionparty.data.shards import PARTS, shard_path
 from actionparty.errors import DatasetError
 from actionparty.types import Episode
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actionparty.data import files
-from actionparty.data.episodes import PARTS, FileRecord, read_episode, shard_path, spec_from_json, spec_to_json
+from actionparty.data.shards import PARTS, FileRecord, shard_path, spec_from_json, spec_to_json
 from actionparty.errors import DatasetError, unknown_name
 from actionparty.types import Episode, WorldSpec
 
@@ -89,6 +89,8 @@ class Dataset:
 
     def read(self, shard: Shard) -> Episode:
         """Read one episode, checking every byte; raise ``DatasetError`` where it is damaged."""
+        from actionparty.data.episodes import read_episode  # with pyarrow, which packed datasets do without
+
         return read_episode(self.path / shard.name, shard.files)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from actionparty.data.files import sha256, write_atomic
+from actionparty.data.shards import PARTS, FileRecord, shard_path, spec_from_json, spec_to_json
 from actionparty.errors import DatasetError
-from actionparty.types import CELL, Episode, SubjectStates, WorldSpec
+from actionparty.types import CELL, Episode, SubjectStates
 
 FORMAT = "actionparty-episodes"
 VERSION = 1
 META = b"actionparty"
-PARTS = ("steps", "tiles")
 _BYTEWISE = ("grid", "position_x", "position_y", "facing", "action", "reward", "pixels")
 """Columns stored byte plane by byte plane: a quarter smaller than plain and ten times quicker than a higher level."""
 _WRITE: dict[str, Any] = {
@@ -37,19 +36,6 @@ _WRITE: dict[str, Any] = {
     "data_page_size": 64 << 20,  # one page per column, so that each step is compressed against those before
     "row_group_size": 1 << 20,
 }
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What a file must be: its size in ``bytes`` and its ``sha256``."""
-
-    bytes: int
-    sha256: str
-
-
-def shard_path(stem: Path, part: str) -> Path:
-    """Return the path of one of the ``PARTS`` of the shard ``stem``."""
-    return stem.with_name(f"{stem.name}.{part}.parquet")
 
 
 def write_episode(stem: Path, episode: Episode) -> dict[str, FileRecord]:
@@ -89,17 +75,6 @@ def frame_bytes(stem: Path) -> int:
         columns = [group.column(i) for group in groups for i in range(group.num_columns)]
     pictures = [c.total_compressed_size for c in columns if c.path_in_schema.split(".")[0] in ("grid", "frame")]
     return int(sum(pictures)) + shard_path(stem, "tiles").stat().st_size
-
-
-def spec_to_json(spec: WorldSpec) -> dict[str, Any]:
-    """Return ``spec`` as plain JSON values."""
-    return asdict(spec) | {"grid": list(spec.grid), "actions": list(spec.actions)}
-
-
-def spec_from_json(value: Mapping[str, Any]) -> WorldSpec:
-    """Return the ``WorldSpec`` that ``spec_to_json`` wrote."""
-    h, w = value["grid"]
-    return WorldSpec(value["name"], value["subjects"], (h, w), tuple(value["actions"]))
 
 
 def _metadata(episode: Episode) -> dict[bytes, bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from actionparty.data.dataset import STAGING, commit, create_or_open, open_dataset
-from actionparty.data.episodes import PARTS, shard_path
+from actionparty.data.shards import PARTS, shard_path
 
 
 def copy_shards(source: Path, out: Path, worlds: Collection[str], episodes: int) -> int:

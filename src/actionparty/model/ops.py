@@ -107,22 +107,35 @@ def place(cells: Tensor, tokens: Tensor, position: Tensor, weight: Tensor, grid:
         weight: (B, N).
         grid: (h, w).
     """
-    h, w = grid
-    limit = torch.tensor([w - 1, h - 1], device=position.device, dtype=torch.float32)
-    position = torch.minimum(position.float().clamp(min=0), limit)
+    w = grid[1]
+    position = _within(position.float(), grid)
     low = position.floor()
     part = position - low
-    corners = torch.tensor([(0, 0), (1, 0), (0, 1), (1, 1)], device=position.device, dtype=torch.float32)
+    number = torch.arange(4, device=position.device)  # made there: a table from Python would make a GPU wait
+    corners = torch.stack([number % 2, number // 2], -1).float()
     share = _corner_shares(part, corners)
-    corner = torch.minimum(low[:, None] + corners[:, None], limit).long()
+    corner = _within(low[:, None] + corners[:, None], grid).long()
     index = (corner[..., 1] * w + corner[..., 0]).flatten(1)
     added = tokens[:, None] * (share * weight[:, None])[..., None].to(tokens.dtype)
     return cells.scatter_add(1, index[..., None].expand(-1, -1, cells.shape[-1]), added.flatten(1, 2).to(cells.dtype))
 
 
+def _within(position: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Clamp positions (..., 2) to the cells of ``grid`` (h, w)."""
+    h, w = grid
+    return torch.stack([position[..., 0].clamp(0, w - 1), position[..., 1].clamp(0, h - 1)], -1)
+
+
 def _corner_shares(part: Tensor, corners: Tensor) -> Tensor:
     """Bilinear weights (B, 4, N) of the four cells around a fractional position ``part`` (B, N, 2)."""
     return torch.where(corners[:, None] > 0, part[:, None], 1 - part[:, None]).prod(-1)
+
+
+def _around(device: torch.device) -> Tensor:
+    """(4, 9, 2) the steps to the 3 x 3 cells around a subject, for each facing; made on ``device``, without a wait."""
+    number = torch.arange(9, device=device)
+    x, y = number % 3 - 1, number // 3 - 1
+    return torch.stack([torch.stack(turned, -1) for turned in ((x, y), (-y, x), (-x, -y), (y, -x))])
 
 
 def surroundings(cells: Tensor, position: Tensor, facing: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -140,10 +153,7 @@ def surroundings(cells: Tensor, position: Tensor, facing: Tensor, grid: tuple[in
         (B, N, 9 * d), divided by 3 so that nine cells weigh as much as one; zeros for what is outside the grid.
     """
     h, w = grid
-    turns = torch.tensor([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
-    steps = torch.tensor([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)])
-    offsets = torch.einsum("fij,sj->fsi", turns, steps).to(position.device)
-    at = position.round().long()[:, :, None] + offsets[facing]
+    at = position.round().long()[:, :, None] + _around(position.device)[facing]
     inside = (at >= 0).all(-1) & (at[..., 0] < w) & (at[..., 1] < h)
     index = (at[..., 1].clamp(0, h - 1) * w + at[..., 0].clamp(0, w - 1)).flatten(1)
     seen = cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1]))

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Prepare, on a machine with a network, what a training on a machine without one needs, and say what to carry there.
+#
+#   benchmarks/gpu/prepare.sh [DATASET]        (default: datasets/all; it is read, never changed)
+#
+# Makes DATASET-packed and build/gpu/wheels, both ignored by git. Environment:
+#   PYTHON           the interpreter of this project (default: .venv/bin/python)
+#   PYTHON_VERSION   of the machine that will train (default: 3.12)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+dataset=${1:-datasets/all}
+packed=$dataset-packed
+wheels=build/gpu/wheels
+python=${PYTHON:-.venv/bin/python}
+version=${PYTHON_VERSION:-3.12}
+limit_mib=64
+packages=(einops rich safetensors typer) # what training from a packed dataset imports beside torch and numpy
+
+export PYTHONPATH=src GOMP_SPINCOUNT=0
+if [[ -e $packed ]]; then
+    echo "$packed is there already and is kept; remove it to pack again."
+else
+    "$python" -m actionparty pack "$dataset" --out "$packed"
+fi
+
+rm -rf "$wheels"
+platforms=()
+for tag in manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014 manylinux1; do
+    platforms+=(--platform "${tag}_x86_64")
+done
+"$python" -m pip download --quiet --only-binary=:all: --implementation cp --python-version "$version" \
+    "${platforms[@]}" --dest "$wheels" "${packages[@]}"
+
+mib() { awk -v bytes="$1" 'BEGIN { printf "%.1f MiB", bytes / 1048576 }'; }
+size() { du -sb "$1" | cut -f1; }
+tree=$(git ls-files -z --cached --others --exclude-standard | { xargs -0 du -cb 2>/dev/null || true; } |
+    awk '/\ttotal$/ { sum += $1 } END { print sum + 0 }') # a file removed since the last commit is no error
+if [[ -d shared ]]; then tree=$((tree + $(size shared))); fi
+total=$((tree + $(size "$packed") + $(size "$wheels")))
+
+echo
+echo "carry:"
+for path in "$packed" "$wheels"; do echo "  $path  $(mib "$(size "$path")")"; done
+echo "with the working tree, $(mib "$tree"): $(mib "$total") of $limit_mib MiB"
+if ((total > limit_mib * 1048576)); then
+    echo "error: that is too much for one call; pack fewer worlds." >&2
+    exit 1
+fi
+echo "then, there: DATA=$packed benchmarks/gpu/train.sh 585 runs/gpu --size base"
