@@ -107,7 +107,7 @@ def measure(trainer: Trainer, machine: Machine, steps: int) -> dict[str, object]
         "frames_per_step": frames,
         "frames_per_second": round(frames / seconds, 2),
         "ms_per_step": round(seconds * 1e3, 1),
-        "gflop_per_frame": round(operations / frames / 1e9, 2),
+        "gflop_per_frame": round(operations / frames / 1e9, 4),
         "mfu": round(operations / seconds / machine.operations, 3),
         "floor_ms_operations": round(operations / machine.operations * 1e3, 1),
         "floor_ms_bytes": round(traffic / machine.bandwidth * 1e3, 1),
