@@ -9,16 +9,9 @@ from actionparty.errors import InvalidInputError, UnknownNameError
 from actionparty.types import Ints, Observation, Policy, SubjectStates, WorldSpec
 from actionparty.vocabulary import MOVES
 from actionparty.worlds.arena import ArenaWorld
-from actionparty.worlds.policies import (
-    POLICIES,
-    MixedPolicy,
-    SeekingPolicy,
-    StickyRandomPolicy,
-    action_shares,
-    policy,
-    salient_cells,
-    tile_signatures,
-)
+from actionparty.worlds.curious import CuriousPolicy, everyday
+from actionparty.worlds.policies import POLICIES, MixedPolicy, StickyRandomPolicy, policy
+from actionparty.worlds.seeking import SeekingPolicy, action_shares, salient_cells, tile_signatures
 
 
 def observed(subjects: int = 3, alive: bool = True) -> Observation:
@@ -167,3 +160,41 @@ def test_unknown_names_and_probabilities_out_of_range_are_refused() -> None:
         StickyRandomPolicy(stickiness=2)
     with pytest.raises(InvalidInputError, match="probabilities"):
         SeekingPolicy(epsilon=-1)
+
+
+def test_everyday_is_what_fills_the_frame() -> None:
+    signatures = np.zeros((10, 10), np.int64)
+    signatures[0] = 7
+    signatures[1, :6] = 8
+    assert everyday(signatures) == {0, 7}
+
+
+class Mine:
+    """A subject that stands before ore: `interact` takes it for a step, `fire_zap` does nothing."""
+
+    spec = WorldSpec("mine", 1, (6, 8), ("noop", "forward", "turn_left", "interact", "fire_zap"))
+
+    def __init__(self) -> None:
+        self.there = True
+
+    def look(self) -> Observation:
+        frame = np.zeros((48, 64, 3), np.uint8)
+        frame[8:16, 24:32] = 200 if self.there else 90
+        states = SubjectStates(np.array([[3.0, 2.0]], np.float32), np.zeros(1, np.int64), np.ones(1, bool))
+        return Observation(frame, states, np.zeros(1, np.float32), False)
+
+
+def test_a_curious_subject_does_again_what_worked() -> None:
+    mine, actor, taken = Mine(), CuriousPolicy(epsilon=0.1), np.zeros(5, np.int64)
+    actor.reset(mine.spec, 5)
+    for _ in range(600):
+        action = int(actor.act(mine.look())[0])
+        mine.there = not (mine.there and action == 3)
+        taken[action] += 1
+    assert taken[3] > 3 * taken[4], "the effect that works is used most"
+    assert taken[4] > 5, "the other one was tried"
+    seeker, plain = SeekingPolicy(epsilon=0.1), np.zeros(5, np.int64)
+    seeker.reset(mine.spec, 5)
+    for _ in range(600):
+        plain[int(seeker.act(mine.look())[0])] += 1
+    assert taken[3] / taken[3:].sum() > plain[3] / plain[3:].sum() + 0.1
