@@ -311,17 +311,21 @@ def test_a_connection_sends_anything_and_the_others_play_on(
     monkeypatch.setattr(hub_module, "Bucket", lambda now: Bucket(now, 1e9, 1e9))
     rng = random.Random(11)
     room = open_room(client)
+
+    def seats_of(viewer: Viewer) -> Any:
+        return [text for text in viewer.texts if text["type"] in ("seats", "welcome")][-1]["seats"]
+
     with viewing(client, room) as ann, viewing(client, room, "Mallory") as mallory:
         ann.say(type="take", subject=0)
         ann.say(type="speed", hz=30)
-        ann.wait_for("seats")
+        ann.until(lambda: seats_of(ann)[0]["mine"])
         for _ in range(400):
             text = mutated(rng)
             mallory.socket.send_text(text[:60_000])
         ann.say(type="resume")
         before = ann.step
         ann.until(lambda: ann.step >= before + 5 or ann.step in (1, 2, 3))
-        seats = [text for text in ann.texts if text["type"] in ("seats", "welcome")][-1]["seats"]
+        seats = seats_of(ann)
         assert seats[0]["mine"]
         assert seats[0]["kind"] == "human"
         told = json.dumps(ann.texts)
