@@ -318,6 +318,7 @@ def test_a_connection_sends_anything_and_the_others_play_on(
     with viewing(client, room) as ann, viewing(client, room, "Mallory") as mallory:
         ann.say(type="take", subject=0)
         ann.say(type="speed", hz=30)
+        ann.wait_for("seats")
         ann.until(lambda: seats_of(ann)[0]["mine"])
         for _ in range(400):
             text = mutated(rng)
