@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 COINS, CROWDED = "coins", "collaborative_cooking__crowded"
 NOOP, FORWARD, TURN_LEFT, TURN_RIGHT = 0, 1, 5, 6
+BY_FACING = "localStorage.setItem('actionparty.steering', 'facing');"
+"""Up means forward; what a page does unless told otherwise is to turn first and then walk."""
 PHONE = {"viewport": {"width": 400, "height": 800}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 
 
@@ -86,9 +88,25 @@ def test_two_pages_in_one_room_see_the_same_frames(base: str, open_page: OpenPag
     np.testing.assert_array_equal(grace.picture(), ada.picture())
 
 
+def test_an_arrow_turns_the_subject_there_and_then_walks(base: str, open_page: OpenPage) -> None:
+    ada = open_page("Ada")
+    ada.enter(base, open_room(base, COINS))
+    ada.take(0)
+    ada.pause()
+    facing = where(ada.state(), 0)[2]
+    behind = ("ArrowDown", "ArrowLeft", "ArrowUp", "ArrowRight")[facing]
+    taken = []
+    for _ in range(3):
+        ada.page.keyboard.press(behind)
+        ada.page.wait_for_timeout(150)
+        taken.append(actions(ada.step())[0])
+    assert taken == [TURN_RIGHT, TURN_RIGHT, FORWARD]
+    assert where(ada.state(), 0)[2] == (facing + 2) % 4
+
+
 def test_each_key_moves_only_its_own_subject(base: str, open_page: OpenPage) -> None:
     room = open_room(base, COINS)
-    ada, grace = open_page("Ada"), open_page("Grace")
+    ada, grace = open_page("Ada", BY_FACING), open_page("Grace", BY_FACING)
     for subject, page in enumerate((ada, grace)):
         page.enter(base, room)
         page.take(subject)

@@ -2,7 +2,26 @@
 
 import type { Intent } from "./keys";
 
-export type ActorMessage = { type: "act"; action: string; hold: true } | { type: "release" };
+export type ActorMessage = { type: "act"; action: string; hold: boolean } | { type: "release" };
+
+/**
+ * What an intent means now. With `hold` the action goes on until something else is said; without it is done once, and again
+ * when `moment` has become another one: so a turn waits until the last one is seen, however slow the network.
+ */
+export interface Meaning {
+  action: string;
+  hold: boolean;
+  moment: string;
+}
+
+const TRY_AGAIN_STEPS = 4;
+
+/** Return what an action means now, null where the world has no such action: turns on the way of a step are done one by one. */
+export function meaningOf(action: string, intent: Intent, facing: number, step: number, actions: readonly string[]): Meaning | null {
+  if (!actions.includes(action)) return null;
+  const turning = intent.kind === "step" && action.startsWith("turn");
+  return { action, hold: !turning, moment: turning ? `${facing} ${Math.floor(step / TRY_AGAIN_STEPS)}` : "" };
+}
 
 export class Actor {
   private readonly pressed = new Map<string, Intent>();
@@ -10,7 +29,7 @@ export class Actor {
 
   /** `resolve` says which action an intent means now (null: none in this world). */
   constructor(
-    private readonly resolve: (intent: Intent) => string | null,
+    private readonly resolve: (intent: Intent) => Meaning | null,
     private readonly send: (message: ActorMessage) => void,
   ) {}
 
@@ -35,7 +54,7 @@ export class Actor {
     this.stop();
   }
 
-  /** Look again at what the pressed keys mean: with screen steering a turn changes it. */
+  /** Look again at what the pressed keys mean: a turn may have changed it. */
   refresh(): void {
     if (this.holding !== null) this.hold();
   }
@@ -53,9 +72,11 @@ export class Actor {
 
   private hold(): void {
     const newest = [...this.pressed.values()].at(-1);
-    const action = newest ? this.resolve(newest) : null;
-    if (action === null || action === this.holding) return;
-    this.holding = action;
-    this.send({ type: "act", action, hold: true });
+    const meaning = newest ? this.resolve(newest) : null;
+    if (meaning === null) return;
+    const said = `${meaning.action} ${meaning.moment}`;
+    if (said === this.holding) return;
+    this.holding = said;
+    this.send({ type: "act", action: meaning.action, hold: meaning.hold });
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Actor } from "./actor";
 import { h, icon, setAttribute, setText } from "./dom";
-import { actionIcon, actionTitle, intentOfGamepad, intentOfKey, legend, ownActions, type Intent, type Steering } from "./keys";
+import { actionIcon, actionTitle, intentOfGamepad, intentOfKey, legend, ownActions, STEERINGS, type Intent, type Steering } from "./keys";
 import type { RoomState } from "./state";
 
 export interface ControlEvents {
@@ -12,6 +12,8 @@ export interface ControlEvents {
   playing(): boolean;
   steer(steering: Steering): void;
 }
+
+const MEANING: Record<Steering, string> = { walk: "turn up, then walk", screen: "up the screen", facing: "forward" };
 
 /** The legend on screen; its keys light up while they are pressed. */
 export class Legend {
@@ -36,7 +38,7 @@ export class Legend {
     const select = h(
       "select",
       { "aria-label": "What up means", onchange: () => steer(select.value as Steering) },
-      h("option", { value: "facing" }, "forward"), h("option", { value: "screen" }, "up the screen"),
+      ...STEERINGS.map((value) => h("option", { value }, MEANING[value])),
     );
     select.value = now;
     return h("label", { class: "legend-row steering" }, h("span", {}, "Up means"), select);

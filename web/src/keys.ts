@@ -1,8 +1,17 @@
 /** Which key, button or stick means which action of a world. Knows names and facings, no document. */
 
-export type Steering = "facing" | "screen";
-/** "facing": up is forward, as in Melting Pot. "screen": up is up on the screen, whatever way the subject faces. */
-export const DEFAULT_STEERING: Steering = "facing";
+/**
+ * What up means. "walk": up on the screen, turning there first, as most games have it. "screen": up on the screen without
+ * turning. "facing": forward, as in Melting Pot.
+ */
+export const STEERINGS = ["walk", "screen", "facing"] as const;
+export type Steering = (typeof STEERINGS)[number];
+export const DEFAULT_STEERING: Steering = "walk";
+
+/** Return a steering by its name, the default for any other text. */
+export function steeringOf(name: string | null): Steering {
+  return STEERINGS.find((known) => known === name) ?? DEFAULT_STEERING;
+}
 
 const COMMON = ["noop", "forward", "backward", "step_left", "step_right", "turn_left", "turn_right"];
 /** Steps by quarter turns to the right of the facing. */
@@ -39,10 +48,13 @@ function named(name: string | undefined, actions: readonly string[]): Intent | n
   return name !== undefined && actions.includes(name) ? { kind: "named", name } : null;
 }
 
-/** Return the action that an intent means for a subject that faces `facing`. */
-export function actionOf(intent: Intent, facing: number, steering: Steering): string {
+/** Return the action that an intent means for a subject that faces `facing`, in a world with `actions`. */
+export function actionOf(intent: Intent, facing: number, steering: Steering, actions: readonly string[]): string {
   if (intent.kind === "named") return intent.name;
-  return STEPS[steering === "facing" ? intent.direction : (intent.direction - facing + 4) % 4]!;
+  if (steering === "facing") return STEPS[intent.direction]!;
+  const turns = (intent.direction - facing + 4) % 4;
+  const turn = turns === 3 ? "turn_left" : "turn_right";
+  return steering === "walk" && turns !== 0 && actions.includes(turn) ? turn : STEPS[turns]!;
 }
 
 /** Return the quarter turns from north in which an action leads a subject, or null for what is no step. */

@@ -1,6 +1,6 @@
 /** A room on the screen: puts connection, state, stage and controls together. */
 
-import { Actor, type ActorMessage } from "./actor";
+import { Actor, meaningOf, type ActorMessage, type Meaning } from "./actor";
 import { fetchRooms, fetchWorlds, pageAddress, socketAddress, type WorldCard } from "./api";
 import { Connection } from "./connection";
 import { Gamepads, Keyboard, Legend, Meter, TouchPad } from "./controls";
@@ -8,7 +8,7 @@ import { h, icon, iconButton, setText } from "./dom";
 import { Editor } from "./editor";
 import { WorldGrid } from "./gallery";
 import { openInvite } from "./invite";
-import { actionOf, DEFAULT_STEERING, type Intent, type Steering } from "./keys";
+import { actionOf, steeringOf, type Intent, type Steering } from "./keys";
 import { logo } from "./logo";
 import { openDialog } from "./menu";
 import { Notices } from "./notices";
@@ -70,7 +70,7 @@ export class Room {
   private readonly decoders = { generated: new FrameDecoder(decodePng), simulated: new FrameDecoder(decodePng) };
   private readonly timer: number;
   private queue: Promise<void> = Promise.resolve();
-  private steering: Steering = remembered.get("steering") === "screen" ? "screen" : remembered.get("steering") === "facing" ? "facing" : DEFAULT_STEERING;
+  private steering: Steering = steeringOf(remembered.get("steering"));
   private checking = false;
   /** The simulator's newest frame, while it runs beside. */
   private simulated: FrameMessage | null = null;
@@ -312,11 +312,11 @@ export class Room {
     if (seated || this.taking) this.connection.send(message);
   }
 
-  private resolve(intent: Intent): string | null {
+  private resolve(intent: Intent): Meaning | null {
     const seat = mySeat(this.state);
     const facing = seat ? (this.state.subjects[seat.subject]?.facing ?? 0) : 0;
-    const action = actionOf(intent, facing, this.steering);
-    return this.state.world?.actions.includes(action) ? action : null;
+    const actions = this.state.world?.actions ?? [];
+    return meaningOf(actionOf(intent, facing, this.steering, actions), intent, facing, this.state.step, actions);
   }
 
   private steer(steering: Steering): void {

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { actionOf, COLOURS, directionOf, intentOfGamepad, intentOfKey, legend, ownActions, type Direction } from "../src/keys";
+import { actionOf, COLOURS, directionOf, intentOfGamepad, intentOfKey, legend, ownActions, steeringOf, type Direction, type Steering } from "../src/keys";
 
 const MOVES = ["noop", "forward", "backward", "step_left", "step_right", "turn_left", "turn_right"];
 const HARVEST = [...MOVES, "fire_zap", "eat", "fire_2"];
 
-const means = (code: string, actions = HARVEST, facing = 0, steering: "facing" | "screen" = "facing"): string | null => {
+const means = (code: string, actions = HARVEST, facing = 0, steering: Steering = "facing"): string | null => {
   const intent = intentOfKey(code, actions);
-  return intent && actionOf(intent, facing, steering);
+  return intent && actionOf(intent, facing, steering, actions);
 };
 
 describe("keys", () => {
@@ -30,6 +30,16 @@ describe("keys", () => {
     for (const facing of [0, 1, 2, 3]) {
       for (const [code, direction] of arrows) expect(directionOf(means(code, HARVEST, facing, "screen")!, facing)).toBe(direction);
     }
+  });
+
+  it("turns first and then walks, the short way round, when it walks", () => {
+    expect([0, 1, 2, 3].map((facing) => means("ArrowUp", HARVEST, facing, "walk"))).toEqual(["forward", "turn_left", "turn_right", "turn_right"]);
+    expect([0, 1, 2, 3].map((facing) => means("KeyA", HARVEST, facing, "walk"))).toEqual(["turn_left", "turn_right", "turn_right", "forward"]);
+    expect(means("KeyA", ["forward", "step_left"], 0, "walk")).toBe("step_left");
+  });
+
+  it("knows its steerings by name", () => {
+    expect([steeringOf("screen"), steeringOf("facing"), steeringOf("nonsense"), steeringOf(null)]).toEqual(["screen", "facing", "walk", "walk"]);
   });
 
   it("turns the steps of every facing into directions of the frame", () => {
