@@ -13,7 +13,7 @@ from pathlib import Path
 
 from actionparty.checkpoints import CONFIG, WEIGHTS, find_checkpoint
 from actionparty.config import ModelConfig
-from actionparty.data.dataset import load_episodes
+from actionparty.data.dataset import load_episodes, open_dataset
 from actionparty.data.recording import FIRST_EVALUATION_SEED
 from actionparty.data.subset import copy_shards
 from actionparty.errors import DatasetError, InvalidInputError
@@ -60,7 +60,8 @@ def export(
         shutil.copyfile(source / name, staging / name)
     count = 0
     for world in model.worlds:
-        recorded = [e for path in train for e in load_episodes(path, [world]) if e.seed < FIRST_EVALUATION_SEED]
+        having = [path for path in train if world in open_dataset(path).worlds]
+        recorded = [e for path in having for e in load_episodes(path, [world]) if e.seed < FIRST_EVALUATION_SEED]
         if not recorded:
             raise DatasetError(f"{world}: no training recordings in {', '.join(map(str, train))}.")
         build_labels(recorded).save(staging / LABELS / f"{world}.npz")
