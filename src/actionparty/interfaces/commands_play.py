@@ -157,25 +157,18 @@ def _make_app(checkpoint: str | None, worlds: list[str] | None, key: str | None,
         from actionparty.interfaces.play.server import make_app
     except ImportError as error:
         raise MissingDependencyError("playing needs a web server: pip install 'actionparty[serve]'") from error
-    from actionparty.checkpoints import fingerprint
     from actionparty.interfaces.play.engine import Engine
     from actionparty.interfaces.play.limits import Door
     from actionparty.interfaces.play.menu import ShippedMenu
-    from actionparty.interfaces.play.replay import Origin
 
-    folder = _folder(checkpoint, worlds)
-    menu = ShippedMenu(folder, worlds)
-    engine = Engine.from_checkpoint(folder, joint=joint)
-    return make_app(menu, engine, Origin(fingerprint(folder), engine.settings, not joint), door=Door(key))
+    menu = ShippedMenu(*_folders(checkpoint), only=worlds)
+    return make_app(menu, Engine.from_checkpoints(menu.homes, joint=joint), door=Door(key))
 
 
-def _folder(checkpoint: str | None, worlds: list[str] | None) -> Path:
+def _folders(checkpoint: str | None) -> list[Path]:
     from actionparty.checkpoints import find_checkpoint, shipped_names
-    from actionparty.interfaces.commands_rollout import shipped_checkpoint
 
-    if checkpoint is not None:
-        return find_checkpoint(checkpoint)
-    return find_checkpoint(shipped_checkpoint(worlds[0]) if worlds else shipped_names()[0])
+    return [find_checkpoint(name) for name in ([checkpoint] if checkpoint is not None else shipped_names())]
 
 
 def _serve(app: ASGIApp, listening: socket.socket) -> None:

@@ -204,19 +204,19 @@ def read_actions(path: Path, spec: WorldSpec) -> Ints:
 
 
 def shipped_checkpoint(world: str) -> str:
-    """Return the name of the first shipped checkpoint with scenes of ``world``.
+    """Return the name of the shipped checkpoint that does ``world`` best.
 
     Raises:
         UnknownNameError: there is no such world at all.
         CheckpointError: none of the shipped checkpoints knows it.
     """
     from actionparty.checkpoints import find_checkpoint, shipped_names
-    from actionparty.rollout.scenes import scene_worlds
+    from actionparty.rollout.scenes import best_checkpoints
     from actionparty.worlds.catalogue import world_spec
 
-    for name in shipped_names():
-        if world in scene_worlds(find_checkpoint(name)):
-            return name
+    best = best_checkpoints([find_checkpoint(name) for name in shipped_names()])
+    if world in best:
+        return best[world].name
     world_spec(world)
     raise CheckpointError(f"no weights for {world} come with the package: train some and give them as --checkpoint.")
 

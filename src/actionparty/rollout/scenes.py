@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actionparty.checkpoints import quality
 from actionparty.data.files import NPZ_DAMAGE
 from actionparty.errors import CheckpointError, InvalidInputError, unknown_name
 from actionparty.types import FACINGS, NO_ACTION, Scene, SubjectStates, WorldSpec
@@ -99,6 +100,18 @@ def _check_values(path: Path, values: Mapping[str, NDArray[Any]], actions: int) 
 def scene_worlds(checkpoint: Path) -> list[str]:
     """Return the worlds of which ``checkpoint`` ships scenes."""
     return sorted(folder.name for folder in (checkpoint / SCENES).glob("*") if any(folder.glob("*.npz")))
+
+
+def best_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return, for every world with scenes in any of ``folders``, the one that does it best as far as was measured."""
+    best: dict[str, tuple[float, Path]] = {}
+    for folder in folders:
+        measured = quality(folder)
+        for world in scene_worlds(folder):
+            score = float(measured.get(world, {}).get("ma1", 0.0))
+            if world not in best or score > best[world][0]:
+                best[world] = score, folder
+    return {world: folder for world, (_, folder) in sorted(best.items())}
 
 
 def scene_paths(checkpoint: Path, world: str) -> list[Path]:

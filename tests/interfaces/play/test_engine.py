@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 import torch
 from tests.interfaces.play.stage import OTHER, SCENES, SPEC, WORLD, make_engine
 
-from actionparty.errors import InvalidInputError
+from actionparty.checkpoints import CONFIG, QUALITY, WEIGHTS, fingerprint, read_json, write_json
+from actionparty.errors import InvalidInputError, UnknownNameError
 from actionparty.interfaces.play.engine import Engine
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.snapshot import Snapshot, Stepped
+from actionparty.training.checkpoint import load_network, load_tensors, save_tensors
 from actionparty.types import Frame, Ints
 
 STEPS = 12
@@ -24,7 +27,7 @@ def choices(room: int) -> Ints:
 
 def alone(engine: Engine, menu: ShippedMenu, room: int) -> list[Frame]:
     """The frames of a plain rollout in this thread."""
-    rollout = BatchRollout(engine.network)
+    rollout = BatchRollout(engine.network(WORLD))
     rollout.reset([menu.scene(WORLD, room % SCENES)], [room])
     return [rollout.step(row[None]).frames[0] for row in choices(room)]
 
@@ -69,7 +72,7 @@ class Counting(Engine):
     """Notes how large each batch was; the first one waits until it may go on."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.network, joint=True)
+        super().__init__(engine.network(WORLD), joint=True)
         self.sizes: list[int] = []
         self.gate = threading.Event()
 
@@ -104,3 +107,42 @@ def test_a_step_that_fails_fails_alone(folder: Path, joint: bool) -> None:
         pending[1].result()
     assert np.array_equal(pending[2].result().snapshot.frame.shape, start.frame.shape)
     engine.close()
+
+
+@pytest.fixture
+def better(folder: Path, tmp_path: Path) -> Path:
+    """Another checkpoint with other weights, measured to be better than ``folder`` in one of its two worlds."""
+    shutil.copytree(folder, tmp_path / "better")
+    torch.manual_seed(99)
+    tensors = {name: torch.randn_like(value.float()) for name, value in load_tensors(folder / WEIGHTS).items()}
+    save_tensors(tmp_path / "better" / WEIGHTS, {name: value.to(torch.bfloat16) for name, value in tensors.items()})
+    worlds = {WORLD: {"ma1": 0.9}, OTHER: {"ma1": 0.0}}
+    write_json(tmp_path / "better" / QUALITY, {"worlds": worlds})
+    return tmp_path / "better"
+
+
+def test_each_world_is_generated_by_the_checkpoint_that_does_it_best(folder: Path, better: Path) -> None:
+    torch.set_num_threads(1)
+    menu = ShippedMenu(folder, better)
+    assert menu.homes == {WORLD: better, OTHER: folder}
+    assert menu.fingerprint(WORLD) == fingerprint(better) != menu.fingerprint(OTHER)
+    assert [card["experimental"] for card in menu.cards()] == [True, False]
+    engine = Engine.from_checkpoints(menu.homes, workers=1)
+    for world, source in menu.homes.items():
+        scene = menu.scene(world, 0)
+        own = BatchRollout(load_network(source))
+        own.reset([scene], [3])
+        actions = np.zeros(scene.world.subjects, np.int64)
+        stepped = engine.step(engine.begin(scene, 3).result(), actions).result()
+        assert np.array_equal(stepped.snapshot.frame, own.step(actions[None]).frames[0])
+    engine.close()
+
+
+def test_checkpoints_that_see_different_numbers_of_frames_are_not_played_together(folder: Path, better: Path) -> None:
+    values = read_json(better / CONFIG)
+    values["model"]["context"] += 1
+    write_json(better / CONFIG, values)
+    with pytest.raises(InvalidInputError, match="different numbers of frames"):
+        ShippedMenu(folder, better)
+    with pytest.raises(UnknownNameError, match="arena"):
+        ShippedMenu(folder, only=["aren"])

@@ -112,7 +112,7 @@ def test_snapshots_survive_bytes_and_packing(engine: Engine, scene: Scene) -> No
 
 def test_a_batch_goes_on_from_snapshots_of_one_world_only(engine: Engine, scene: Scene, menu: ShippedMenu) -> None:
     one, other = engine.begin(scene, 0).result(), engine.begin(menu.scene(OTHER, 0), 0).result()
-    rollout = engine._rollout()
+    rollout = engine._rollout(one.spec.name)
     with pytest.raises(InvalidInputError, match="one world"):
         go_on(rollout, [one, other])
     go_on(rollout, [one, reseeded(one, 5)])

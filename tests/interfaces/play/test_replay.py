@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.interfaces.play.stage import Stage
+from tests.interfaces.play.stage import WORLD, Stage
 from typer.testing import CliRunner
 
 from actionparty.checkpoints import fingerprint
@@ -26,7 +26,7 @@ def written(stage: Stage) -> bytes:
     room = stage.room
     assert room.shown is not None
     records = room.history.stretch(room.shown.step)
-    return write(room.history.snapshot(records[0].step), records, origin(stage.menu.folder))
+    return write(room.history.snapshot(records[0].step), records, origin(stage.menu.homes[WORLD]))
 
 
 def wander(stage: Stage, steps: int) -> None:
@@ -44,7 +44,7 @@ def test_a_replay_gives_every_frame_again(stage: Stage) -> None:
     wander(stage, 10)
     again = read(written(stage))
     assert len(again.actions) == 15
-    rollout = ready(again, load_network(stage.menu.folder), fingerprint(stage.menu.folder))
+    rollout = ready(again, load_network(stage.menu.homes[WORLD]), fingerprint(stage.menu.homes[WORLD]))
     frames = [rollout.last().frames[0], *(rollout.step(row[None]).frames[0] for row in again.actions)]
     assert first_difference(again, frames) is None
     assert all(np.array_equal(a, b) for a, b in zip(frames, stage.frames(), strict=True))
@@ -73,7 +73,7 @@ def test_the_command_line_reproduces_what_was_played(stage: Stage, tmp_path: Pat
     wander(stage, 6)
     path = tmp_path / "played.replay"
     path.write_bytes(written(stage))
-    line = ("rollout", "--replay", path, "--checkpoint", stage.menu.folder, "--out", tmp_path / "out")
+    line = ("rollout", "--replay", path, "--checkpoint", stage.menu.homes[WORLD], "--out", tmp_path / "out")
     code, said = run(*line, "--json")
     assert code == 0, said
     recipe = json.loads((tmp_path / "out" / "rollout.json").read_text())
@@ -90,7 +90,7 @@ def test_a_replay_that_differs_says_from_where(stage: Stage, tmp_path: Path) -> 
     forged = Replay(good.start, good.actions, good.checksums + np.arange(len(good.checksums)) // 3, 0, good.origin)
     path = tmp_path / "played.replay"
     path.write_bytes(replay.to_bytes(forged))
-    code, said = run("rollout", "--replay", path, "--checkpoint", stage.menu.folder, "--out", tmp_path / "out")
+    code, said = run("rollout", "--replay", path, "--checkpoint", stage.menu.homes[WORLD], "--out", tmp_path / "out")
     assert code == 1
     assert "From frame 3 on" in said
 
@@ -102,7 +102,7 @@ def test_what_is_no_replay_is_refused(stage: Stage, tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError):
             read(damaged)
     with pytest.raises(CheckpointError, match="made by the weights"):
-        ready(read(good), load_network(stage.menu.folder), "0" * 64)
+        ready(read(good), load_network(stage.menu.homes[WORLD]), "0" * 64)
     whole = read(good)
     wrong = Replay(whole.start, whole.actions + 90, whole.checksums, 0, whole.origin)
     with pytest.raises(InvalidInputError, match="action"):

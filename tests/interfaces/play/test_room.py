@@ -288,7 +288,7 @@ def test_a_step_that_a_fork_overtakes_is_dropped(stage: Stage) -> None:
 
 
 def test_only_the_last_steps_are_kept(stage: Stage) -> None:
-    short = Stage(stage.menu.folder, limit=10)
+    short = Stage(stage.menu.homes[WORLD], limit=10)
     short.join(1)
     short.run(40)
     history = short.room.history

@@ -54,7 +54,7 @@ def test_the_expected_cell_is_where_the_subject_goes(folder: Path) -> None:
     snapshot = engine.begin(menu.scene(WORLD, 0), 4).result()
     for step in range(6):
         actions = np.random.default_rng(step).integers(0, len(SPEC.actions), SPEC.subjects)
-        seen = look(engine.network, engine.settings, snapshot, actions)
+        seen = look(engine.network(WORLD), engine.settings, snapshot, actions)
         before = snapshot.states.cells
         snapshot = engine.step(snapshot, actions).result().snapshot
         after = snapshot.states.cells

@@ -18,12 +18,11 @@ from starlette.websockets import WebSocketDisconnect
 from tests.interfaces.play.stage import OTHER, SCENES, SPEC, WORLD, make_engine
 from tests.interfaces.play.test_messages import mutated
 
-from actionparty.checkpoints import fingerprint
 from actionparty.interfaces.play import hub as hub_module
 from actionparty.interfaces.play.engine import Engine
 from actionparty.interfaces.play.limits import Bucket, Door
 from actionparty.interfaces.play.menu import ShippedMenu
-from actionparty.interfaces.play.replay import Origin, read
+from actionparty.interfaces.play.replay import read
 from actionparty.interfaces.play.server import CSP, Page, make_app
 from actionparty.interfaces.play.wire import decode
 from actionparty.types import Frame
@@ -72,7 +71,7 @@ class Viewer:
 @contextmanager
 def serving(folder: Path, key: str | None = None, engine: Engine | None = None) -> Iterator[TestClient]:
     made = engine or make_engine(folder)
-    app = make_app(ShippedMenu(folder), made, Origin(fingerprint(folder), made.settings), door=Door(key))
+    app = make_app(ShippedMenu(folder), made, door=Door(key))
     with TestClient(app, base_url=BASE) as client:
         yield client
     made.close()
@@ -344,7 +343,7 @@ class Breaking(Engine):
 
 
 def test_a_model_that_fails_stops_its_room_only(folder: Path) -> None:
-    breaking = Breaking(make_engine(folder).network, workers=2)
+    breaking = Breaking(make_engine(folder).network(WORLD), workers=2)
     with (
         serving(folder, engine=breaking) as client,
         viewing(client, open_room(client, OTHER)) as ann,
@@ -365,7 +364,7 @@ def test_the_page_is_a_fixed_table(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<p>page</p>")
     (tmp_path / "assets" / "main-1a2b.js").write_text("1")
     page, engine = Page.read(tmp_path), make_engine(folder)
-    app = make_app(ShippedMenu(folder), engine, Origin("", engine.settings), page=page)
+    app = make_app(ShippedMenu(folder), engine, page=page)
     (tmp_path / "later.txt").write_text("secret")
     with TestClient(app, base_url=BASE) as client:
         assert client.get("/").text == "<p>page</p>"

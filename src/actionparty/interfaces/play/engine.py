@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,10 @@ T = TypeVar("T")
 MOST_WORKERS = 4
 
 
+def _ready(network: Network, device: torch.device | None) -> Network:
+    return network.to(device or torch.device("cpu")).eval()
+
+
 @dataclass(frozen=True)
 class _Job:
     snapshot: Snapshot
@@ -38,7 +42,7 @@ class _Job:
 
 
 class Engine:
-    """Steps rollouts of one network; every method may be called from any thread."""
+    """Steps rollouts of one network, or of several for different worlds; all methods may be called from any thread."""
 
     def __init__(
         self,
@@ -49,9 +53,14 @@ class Engine:
         joint: bool = False,
         most_together: int = 16,
         device: torch.device | None = None,
+        others: Mapping[str, Network] | None = None,
     ) -> None:
-        """Start ``workers`` threads (default: one per core, at most 4; one where ``joint``)."""
-        self.network = network.to(device or torch.device("cpu")).eval()
+        """Start ``workers`` threads (default: one per core, at most 4; one where ``joint``).
+
+        ``others`` are the networks of worlds, by name, that ``network`` does not generate.
+        """
+        self._network = _ready(network, device)
+        self._others = {world: _ready(other, device) for world, other in (others or {}).items()}
         self.settings = settings or RolloutConfig()
         self.joint = joint
         self._device = device
@@ -63,9 +72,15 @@ class Engine:
         self._own = threading.local()
 
     @staticmethod
-    def from_checkpoint(folder: Path, *, workers: int | None = None, joint: bool = False) -> Engine:
-        """Return an engine with the weights in ``folder``."""
-        return Engine(load_network(folder), workers=workers, joint=joint)
+    def from_checkpoints(homes: Mapping[str, Path], *, workers: int | None = None, joint: bool = False) -> Engine:
+        """Return an engine with the weights in the folder of each world."""
+        networks = {folder: load_network(folder) for folder in dict.fromkeys(homes.values())}
+        others = {world: networks[folder] for world, folder in homes.items()}
+        return Engine(next(iter(networks.values())), workers=workers, joint=joint, others=others)
+
+    def network(self, world: str) -> Network:
+        """Return the network that generates ``world``."""
+        return self._others.get(world, self._network)
 
     def begin(self, scene: Scene, seed: int) -> Future[Snapshot]:
         """Start a rollout."""
@@ -87,7 +102,7 @@ class Engine:
 
     def run(self, snapshots: list[Snapshot], actions: Ints) -> list[Stepped]:
         """Advance ``snapshots`` of one world by ``actions`` (B, N) in the calling thread, as one batch."""
-        rollout = self._rollout()
+        rollout = self._rollout(snapshots[0].spec.name)
         go_on(rollout, snapshots)
         done = rollout.step(actions)
         after = take(rollout)
@@ -97,15 +112,16 @@ class Engine:
         """Finish what is under way and end the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _rollout(self) -> BatchRollout:
+    def _rollout(self, world: str) -> BatchRollout:
         """Return this thread's own rollout: making one goes through all weights, which takes longer than it seems."""
-        if not hasattr(self._own, "rollout"):
-            self._own.rollout = BatchRollout(self.network, self.settings, device=self._device)
-        rollout: BatchRollout = self._own.rollout
-        return rollout
+        network = self.network(world)
+        rollouts: dict[Network, BatchRollout] = self._own.__dict__.setdefault("rollouts", {})
+        if network not in rollouts:
+            rollouts[network] = BatchRollout(network, self.settings, device=self._device)
+        return rollouts[network]
 
     def _begin(self, scene: Scene, seed: int) -> Snapshot:
-        rollout = self._rollout()
+        rollout = self._rollout(scene.world.name)
         rollout.reset([scene], [seed])
         return take(rollout)[0]
 

@@ -289,7 +289,8 @@ class LiveRoom:
             snapshot, actions = self.room.history.snapshot(record.step), self.room.table.expected()
             if len(actions) != snapshot.spec.subjects:
                 return
-            work = self.engine.submit(lambda: look(self.engine.network, self.engine.settings, snapshot, actions))
+            network, settings = self.engine.network(snapshot.spec.name), self.engine.settings
+            work = self.engine.submit(lambda: look(network, settings, snapshot, actions))
             self._show_overlay(record.step, await asyncio.wrap_future(work))
         except Exception as error:  # noqa: BLE001 (the overlay is an extra: the room goes on without it)
             _LOG.warning("room %s: no overlay: %s: %s", self.room.name, type(error).__name__, error)

@@ -1,22 +1,21 @@
-"""What can be played: the worlds, scenes and tiles that come with a checkpoint. Read once, looked up by name only."""
+"""What can be played: the worlds, scenes and tiles that come with checkpoints. Read once, looked up by name only."""
 
 from __future__ import annotations
 
 import io
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from actionparty.checkpoints import CONFIG, is_experimental, quality, read_json
+from actionparty.checkpoints import CONFIG, fingerprint, is_experimental, quality, read_json
 from actionparty.config import ModelConfig, from_json
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.evaluation.labels import TileLabels
 from actionparty.interfaces.play.check import has_simulator
 from actionparty.interfaces.play.sandbox import Palette
-from actionparty.rollout.scenes import LABELS, load_scene, scene_paths, scene_worlds
+from actionparty.rollout.scenes import LABELS, best_checkpoints, load_scene, scene_paths
 from actionparty.types import CELL, Scene
 
 _NICE = {
@@ -28,21 +27,27 @@ _FILLERS = ("in", "the", "of", "with", "and", "or")
 
 
 class ShippedMenu:
-    """The worlds of one checkpoint."""
+    """The worlds of one checkpoint, or of several: each from that which does it best."""
 
-    def __init__(self, folder: Path, only: list[str] | None = None) -> None:
+    def __init__(self, *folders: Path, only: list[str] | None = None) -> None:
         """Read which scenes there are.
 
         Raises:
-            InvalidInputError: the checkpoint has no scenes.
-            UnknownNameError: it has none of a world in ``only``.
+            InvalidInputError: no checkpoint has scenes, or they differ in the number of frames that they see.
+            UnknownNameError: none has scenes of a world in ``only``.
         """
-        self.folder = folder
-        names = only or scene_worlds(folder)
-        if not names:
-            raise InvalidInputError(f"{folder}: no scenes come with this checkpoint, so there is nothing to play.")
-        self._paths = {name: scene_paths(folder, name) for name in names}
-        self._quality = quality(folder)
+        best = best_checkpoints(folders)
+        if not best:
+            raise InvalidInputError(f"{folders[0]}: no scenes come with this checkpoint, so there is nothing to play.")
+        for name in only or ():
+            if name not in best:
+                raise unknown_name("world with scenes", name, best)
+        self.homes = {name: best[name] for name in only or best}
+        """The checkpoint folder of each world"""
+        self.context = _context(list(dict.fromkeys(self.homes.values())))
+        """Frames that the models see"""
+        self._paths = {name: scene_paths(folder, name) for name, folder in self.homes.items()}
+        self._fingerprints: dict[Path, str] = {}
         self._scenes: dict[tuple[str, int], Scene] = {}
         self._palettes: dict[str, Palette] = {}
         self._simulators: dict[str, bool] = {}
@@ -53,10 +58,12 @@ class ShippedMenu:
         """Their names."""
         return list(self._paths)
 
-    @cached_property
-    def context(self) -> int:
-        """Frames that the model sees."""
-        return from_json(ModelConfig, read_json(self.folder / CONFIG)["model"]).context
+    def fingerprint(self, world: str) -> str:
+        """Return the SHA-256 of the weights that generate ``world``."""
+        folder = self.homes[world]
+        if folder not in self._fingerprints:
+            self._fingerprints[folder] = fingerprint(folder)
+        return self._fingerprints[folder]
 
     def scene(self, world: str, index: int) -> Scene:
         """Return a scene; raise ``UnknownNameError`` or ``InvalidInputError`` where there is none."""
@@ -80,7 +87,7 @@ class ShippedMenu:
         """Return the tiles of a world: the labelled ones, else those that its scenes show."""
         if world not in self._palettes:
             try:
-                made = Palette.of(TileLabels.load(self.folder / LABELS / f"{world}.npz"))
+                made = Palette.of(TileLabels.load(self.homes[world] / LABELS / f"{world}.npz"))
             except DatasetError:
                 made = _seen(self.scene(world, 0))
             self._palettes[world] = made
@@ -113,8 +120,15 @@ class ShippedMenu:
             "grid": list(spec.grid),
             "actions": list(spec.actions),
             "scenes": len(self._paths[name]),
-            "experimental": is_experimental(self._quality.get(name)),
+            "experimental": is_experimental(quality(self.homes[name]).get(name)),
         }
+
+
+def _context(folders: list[Path]) -> int:
+    contexts = {from_json(ModelConfig, read_json(folder / CONFIG)["model"]).context for folder in folders}
+    if len(contexts) > 1:
+        raise InvalidInputError(f"{', '.join(map(str, folders))}: see different numbers of frames; play one of them.")
+    return contexts.pop()
 
 
 def _words(name: str) -> str:

@@ -23,7 +23,6 @@ from actionparty.interfaces.play.engine import Engine
 from actionparty.interfaces.play.hub import Hub
 from actionparty.interfaces.play.limits import Door
 from actionparty.interfaces.play.menu import ShippedMenu
-from actionparty.interfaces.play.replay import Origin
 from actionparty.interfaces.play.services import TYPES, Services
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
@@ -196,12 +195,10 @@ async def _failed(request: Request, error: Exception) -> Response:
     return _problem("that went wrong on the server.", 500)
 
 
-def make_app(
-    menu: ShippedMenu, engine: Engine, origin: Origin, *, door: Door | None = None, page: Page | None = None
-) -> ASGIApp:
-    """Return the server's application; ``origin`` says what replays belong to, ``door`` who may come in."""
+def make_app(menu: ShippedMenu, engine: Engine, *, door: Door | None = None, page: Page | None = None) -> ASGIApp:
+    """Return the server's application; ``door`` says who may come in."""
     door = door or Door()
-    services = Services(menu, origin)
+    services = Services(menu, engine.settings, exact=not engine.joint)
     hub = Hub(menu, engine, services)
 
     @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
+from actionparty.config import RolloutConfig
 from actionparty.errors import ActionPartyError, InvalidInputError
 from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play import replay, sandbox
@@ -46,9 +47,9 @@ class Download:
 class Services:
     """Makes and keeps what clients take away; one film at a time."""
 
-    def __init__(self, menu: ShippedMenu, origin: Origin) -> None:
-        """``origin`` says which weights and settings replays belong to."""
-        self._menu, self._origin = menu, origin
+    def __init__(self, menu: ShippedMenu, settings: RolloutConfig, *, exact: bool) -> None:
+        """Replays belong to the weights of their world and to ``settings``; ``exact``: they repeat bit for bit."""
+        self._menu, self._settings, self._exact = menu, settings, exact
         self._files: dict[str, Download] = {}
         self._saved: dict[str, Scene] = {}
         self._films: ProcessPoolExecutor | None = None
@@ -141,7 +142,8 @@ class Services:
         if message.format == "replay":
             records = room.history.stretch(record.step)
             first = room.history.snapshot(records[0].step)
-            work = lambda: replay.write(first, records, self._origin)  # noqa: E731
+            origin = Origin(self._menu.fingerprint(room.world), self._settings, self._exact)
+            work = lambda: replay.write(first, records, origin)  # noqa: E731
             self._start(client, self._make(live, client, (f"{stem}.replay", "replay"), lambda: asyncio.to_thread(work)))
             return
         everything = room.history.upto(record.step)
