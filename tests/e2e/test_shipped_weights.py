@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actionparty.checkpoints import find_checkpoint, fingerprint, shipped_names
+from actionparty.checkpoints import SHIPPED, find_checkpoint, fingerprint, is_experimental, quality, shipped_names
 from actionparty.config import RolloutConfig
 from actionparty.data.dataset import load_episodes, verify
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
@@ -18,9 +18,10 @@ from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.scenes import load_scene, scene_paths, scene_worlds
 from actionparty.training.checkpoint import load_network
 from actionparty.types import World
+from actionparty.worlds.substrates import SUBSTRATES
 
 CROWDED = "collaborative_cooking__crowded"
-WEIGHTS = "starter"
+WEIGHTS, ALL = "starter", "all"
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,24 @@ def test_at_least_six_worlds_ship_among_them_nine_and_seven_subjects(folder: Pat
     assert all(len(scene_paths(folder, name)) >= 8 for name in worlds)
 
 
-def test_the_package_stays_small_and_its_recordings_are_whole(folder: Path) -> None:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    assert size < 40e6
-    assert verify(folder / HELD_OUT) == []
+def test_every_substrate_of_melting_pot_ships_with_scenes_and_figures() -> None:
+    everything = find_checkpoint(ALL)
+    assert set(scene_worlds(everything)) == set(SUBSTRATES) == set(load_network(everything).config.worlds)
+    assert set(quality(everything)) == set(SUBSTRATES)
+    assert all(len(scene_paths(everything, name)) >= 8 for name in SUBSTRATES)
+    good = [name for name, found in quality(everything).items() if not is_experimental(found)]
+    assert len(good) >= 25, "docs/results.md says how many"
 
 
-def test_every_scene_of_every_world_can_be_played(folder: Path) -> None:
+def test_the_package_stays_small_and_its_recordings_are_whole() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 40e6
+    for name in shipped_names():
+        assert verify(find_checkpoint(name) / HELD_OUT) == []
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, ALL])
+def test_every_scene_of_every_world_can_be_played(weights: str) -> None:
+    folder = find_checkpoint(weights)
     network = load_network(folder)
     for name in scene_worlds(folder):
         scenes = [load_scene(path) for path in scene_paths(folder, name)]
