@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from tests.interfaces.calls import complaint, run
 
 from actionparty.checkpoints import fingerprint, is_experimental, quality
 from actionparty.data.dataset import open_dataset
 from actionparty.data.episodes import read_episode
 from actionparty.data.recording import RecordingSummary
 from actionparty.interfaces import commands_data
-from actionparty.interfaces.cli import app
 from actionparty.interfaces.commands_demo import free_folder
 from actionparty.interfaces.commands_evaluate import HELD_OUT
 from actionparty.interfaces.commands_rollout import read_actions
@@ -33,22 +32,6 @@ from actionparty.types import WorldSpec
 from actionparty.worlds.catalogue import world_names
 
 SPEC = WorldSpec("game", 2, (3, 3), ("noop", "forward"))
-runner = CliRunner()
-
-
-def run(*line: object, code: int = 0) -> Any:
-    """Run a command in this process; return what it printed, as JSON where it is."""
-    result = runner.invoke(app, [str(part) for part in line], catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout) if "--json" in line else result.stdout
-
-
-def complaint(*line: object) -> str:
-    """Run a command that has to refuse its input; return its one line on stderr."""
-    result = runner.invoke(app, [str(part) for part in line], catch_exceptions=False)
-    assert result.exit_code == 2, result.output
-    assert len(result.stderr.splitlines()) == 1
-    return result.stderr
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from tests.evaluation import toy
-from typer.testing import CliRunner
+from tests.interfaces.calls import run, runner
 
 from actionparty.config import MODEL_PRESETS
 from actionparty.data.dataset import Shard, commit, create_or_open
@@ -37,19 +37,12 @@ from actionparty.training.checkpoint import save_weights
 from actionparty.types import Episode
 from actionparty.worlds import catalogue
 
-runner = CliRunner()
 SHORT = ("--rollouts", 4, "--horizon", 6, "--batch", 2)
 
 
 class MeanDifference(torch.nn.Module):
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a - b).abs().mean((1, 2, 3))
-
-
-def run(*line: object, code: int = 0) -> Any:
-    result = runner.invoke(app, [str(part) for part in line], catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout) if "--json" in line else result.stdout
 
 
 def complaint(*line: object) -> str:

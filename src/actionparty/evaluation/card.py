@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from actionparty.checkpoints import CARD, EXPERIMENTAL_BELOW, QUALITY, WEIGHTS, about, fingerprint, write_json
+from actionparty.checkpoints import (
+    CARD,
+    EXPERIMENTAL_BELOW,
+    QUALITY,
+    WEIGHTS,
+    about,
+    fingerprint,
+    is_experimental,
+    write_json,
+)
 from actionparty.data.files import write_atomic
 from actionparty.errors import CheckpointError, InvalidInputError
 from actionparty.evaluation.folder import REPORT
@@ -30,10 +39,10 @@ def write_card(checkpoint: Path, report: Path, notes: str = "") -> Path:
         CheckpointError: the checkpoint can't be read or written.
     """
     values = _read_report(report)
-    if values["checkpoint"] != fingerprint(checkpoint):
+    if values["checkpoint"] != (own := fingerprint(checkpoint)):
         raise InvalidInputError(
             f"{report}: measured other weights ({values['checkpoint'][:12]}) than {checkpoint / WEIGHTS} "
-            f"({fingerprint(checkpoint)[:12]}); evaluate these first."
+            f"({own[:12]}); evaluate these first."
         )
     quality = {name: {k: found[k] for k in _KEPT if k in found} for name, found in values["worlds"].items()}
     for name, found in values["worlds"].items():
@@ -61,17 +70,23 @@ def card(checkpoint: Path, report: Mapping[str, Any], notes: str) -> str:
     origin = about(checkpoint)
     if "train" not in origin or "worlds" not in origin:
         raise CheckpointError(f"{checkpoint}: its configuration does not say how it was trained.")
-    parts = ("# Model card", _what(checkpoint, origin), _training(origin), _results(report), _limits(report, notes))
+    size = (checkpoint / WEIGHTS).stat().st_size
+    parts = (
+        "# Model card",
+        _what(report["checkpoint"], size, origin),
+        _training(origin),
+        _results(report),
+        _limits(report, notes),
+    )
     return "\n\n".join(parts) + "\n"
 
 
-def _what(checkpoint: Path, origin: Mapping[str, Any]) -> str:
-    size = (checkpoint / WEIGHTS).stat().st_size / 1e6
+def _what(weights: str, size: int, origin: Mapping[str, Any]) -> str:
     return (
         "A multi-subject video world model: it generates the next frame of a game from the last frames, the subjects' "
         "states and one action per subject. "
-        f"{origin['parameters']:,} parameters, {size:.1f} MB in bfloat16, {len(origin['worlds'])} worlds. "
-        f"Weights `{fingerprint(checkpoint)[:12]}`. Apache-2.0.\n\n"
+        f"{origin['parameters']:,} parameters, {size / 1e6:.1f} MB in bfloat16, {len(origin['worlds'])} worlds. "
+        f"Weights `{weights[:12]}`. Apache-2.0.\n\n"
         "It is meant for research on multi-agent learning, for games and prototypes. It is not the simulator: chance "
         "falls otherwise, rare rules may be wrong, and a result that matters should be repeated in the real world."
     )
@@ -94,7 +109,7 @@ def _results(report: Mapping[str, Any]) -> str:
     rows = [head, ["---"] * len(head)]
     ranked = sorted(report["worlds"].items(), key=lambda item: -item[1].get("ma1", 0.0))
     for name, found in ranked:
-        mark = "experimental" if found.get("ma1", 0.0) < EXPERIMENTAL_BELOW else ""
+        mark = "experimental" if is_experimental(found) else ""
         rows.append([f"`{name}`", str(found["subjects"]), *(_figure(found.get(k)) for k in _COLUMNS), mark])
     rows.append(["mean", "", *(_figure(report["mean"].get(k)) for k in _COLUMNS), ""])
     first = ranked[0][1]
@@ -111,7 +126,7 @@ def _figure(value: float | None) -> str:
 
 
 def _limits(report: Mapping[str, Any], notes: str) -> str:
-    weak = sorted(name for name, found in report["worlds"].items() if found.get("ma1", 0.0) < EXPERIMENTAL_BELOW)
+    weak = sorted(name for name, found in report["worlds"].items() if is_experimental(found))
     listed = ", ".join(f"`{name}`" for name in weak) or "none"
     text = f"## Limits\n\nExperimental, because MA@1 is below {EXPERIMENTAL_BELOW}: {listed}."
     return f"{text}\n\n{notes.strip()}" if notes.strip() else text

@@ -59,8 +59,9 @@ def export(
     for name in (WEIGHTS, CONFIG):
         shutil.copyfile(source / name, staging / name)
     count = 0
+    known = {path: open_dataset(path).worlds for path in train}
     for world in model.worlds:
-        having = [path for path in train if world in open_dataset(path).worlds]
+        having = [path for path, recorded_worlds in known.items() if world in recorded_worlds]
         recorded = [e for path in having for e in load_episodes(path, [world]) if e.seed < FIRST_EVALUATION_SEED]
         if not recorded:
             raise DatasetError(f"{world}: no training recordings in {', '.join(map(str, train))}.")

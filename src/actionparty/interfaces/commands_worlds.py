@@ -76,17 +76,18 @@ def describe(entry: CatalogueEntry, shipped: Shipped | None) -> dict[str, Any]:
 
 
 def shipped_worlds() -> dict[str, Shipped]:
-    """Return what there is of each world that a checkpoint in the package was trained on; that with most scenes."""
+    """Return what there is of each world that a checkpoint in the package was trained on, by the best one."""
     from actionparty.checkpoints import about, find_checkpoint, quality, shipped_names
-    from actionparty.rollout.scenes import scene_paths, scene_worlds
+    from actionparty.rollout.scenes import best_checkpoints, scene_paths
 
     found: dict[str, Shipped] = {}
-    for folder in map(find_checkpoint, shipped_names()):
-        with_scenes, measured = scene_worlds(folder), quality(folder)
+    folders = [find_checkpoint(name) for name in shipped_names()]
+    best = best_checkpoints(folders)
+    for folder in folders:
+        measured = quality(folder)
         for world in about(folder).get("worlds", {}):
-            count = len(scene_paths(folder, world)) if world in with_scenes else 0
-            if world not in found or found[world].scenes < count:
-                known = measured.get(world)
+            if best.get(world, folder) == folder:
+                count, known = len(scene_paths(folder, world)) if world in best else 0, measured.get(world)
                 found[world] = Shipped(count, (known or {}).get("ma1"), is_experimental(known))
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -90,6 +92,15 @@ def cell_index(position: Tensor, grid: tuple[int, int]) -> Tensor:
     h, w = grid
     cell = position.round().long()
     return cell[..., 1].clamp(0, h - 1) * w + cell[..., 0].clamp(0, w - 1)
+
+
+def mark_cells(cells: int, places: Sequence[tuple[Tensor, Tensor]], grid: tuple[int, int]) -> Tensor:
+    """Return (B, cells) bool: where any of ``places`` is, pairs of positions (B, N, 2) and who is present (B, N)."""
+    first = places[0][0]
+    marks = torch.zeros(len(first), cells, device=first.device)
+    for position, present in places:
+        marks = marks.scatter_add(1, cell_index(position, grid), present.float())
+    return marks > 0
 
 
 def gather_cells(x: Tensor, index: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from actionparty.data.clips import Clips, WorldClips
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
-from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells
+from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells, mark_cells
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.corruption import blend_cells, corrupt_tiles
@@ -194,13 +194,8 @@ class Objective:
 
 def own_cells(inputs: Inputs, grid: tuple[int, int]) -> Tensor:
     """Return (B, M) bool: cells in which a living subject is, now or after the step."""
-    marks = torch.zeros(inputs.changed.shape, device=inputs.changed.device)
-    for position, alive in (
-        (inputs.subjects.now, inputs.subjects.alive[:, -1]),
-        (inputs.position, inputs.states.alive),
-    ):
-        marks = marks.scatter_add(1, cell_index(position, grid), alive.float())
-    return marks > 0
+    places = (inputs.subjects.now, inputs.subjects.alive[:, -1]), (inputs.position, inputs.states.alive)
+    return mark_cells(inputs.changed.shape[1], places, grid)
 
 
 def balanced(error: Tensor, mask: Tensor, own: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from actionparty.config import RolloutConfig
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
-from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells
+from actionparty.model.ops import CELL_CHANNELS, gather_cells, mark_cells
 from actionparty.model.render import CellChoice, Resolved
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, encode_states
@@ -246,10 +246,8 @@ def _touched(resolved: Resolved, subjects: Subjects, states: NextStates, grid: t
     was = subjects.alive[:, -1]
     different = (states.alive != was) | (resolved.position.round() != subjects.now.round()).any(-1)
     different = different | ((states.facing != subjects.facing[:, -1]) & states.alive)
-    marks = torch.zeros_like(resolved.gate)
-    for position, present in ((subjects.now, was), (resolved.position, states.alive)):
-        marks = marks.scatter_add(1, cell_index(position, grid), (different & present).float())
-    return marks > 0
+    places = (subjects.now, different & was), (resolved.position, different & states.alive)
+    return mark_cells(resolved.gate.shape[1], places, grid)
 
 
 def choose_cells(changed: Tensor, limit: int | None = None, lots: Tensor | None = None) -> CellChoice:

@@ -73,10 +73,9 @@ class CuriousPolicy(SeekingPolicy):
 
     def _choose(self, i: int) -> int:
         """Use an effect that promises something on what is ahead, else do as a seeking subject does."""
-        if self._alive[i] and self._effects and (seen := self._ahead(i)) is not None:
-            best = max(self._promise(effect, seen[1]) for effect in self._effects)
-            if self._chances.next() < _EAGER * best:
-                return self._effect(i)
+        seen = self._ahead(i) if self._alive[i] and self._effects else None
+        if seen is not None and self._chances.next() < _EAGER * self._best(seen[1]):
+            return self._effect(i)
         return super()._choose(i)
 
     def _which_effect(self, i: int) -> int:

@@ -44,9 +44,11 @@ class ShippedMenu:
                 raise unknown_name("world with scenes", name, best)
         self.homes = {name: best[name] for name in only or best}
         """The checkpoint folder of each world"""
-        self.context = _context(list(dict.fromkeys(self.homes.values())))
+        homes = list(dict.fromkeys(self.homes.values()))
+        self.context = _context(homes)
         """Frames that the models see"""
         self._paths = {name: scene_paths(folder, name) for name, folder in self.homes.items()}
+        self._quality = {folder: quality(folder) for folder in homes}
         self._fingerprints: dict[Path, str] = {}
         self._scenes: dict[tuple[str, int], Scene] = {}
         self._palettes: dict[str, Palette] = {}
@@ -120,7 +122,7 @@ class ShippedMenu:
             "grid": list(spec.grid),
             "actions": list(spec.actions),
             "scenes": len(self._paths[name]),
-            "experimental": is_experimental(quality(self.homes[name]).get(name)),
+            "experimental": is_experimental(self._quality[self.homes[name]].get(name)),
         }
 
 
