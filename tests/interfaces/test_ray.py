@@ -14,7 +14,8 @@ import pytest
 import torch
 from tests.data.fakes import make_frail, make_policy, make_world
 from tests.evaluation import toy
-from tests.interfaces.test_compare import SHORT, MeanDifference, complaint, run, write_checkpoint
+from tests.interfaces.calls import complaint, run
+from tests.interfaces.test_compare import SHORT, MeanDifference, write_checkpoint
 
 from actionparty.data import ray_crew
 from actionparty.data.crew import LocalCrew, MakeCrew

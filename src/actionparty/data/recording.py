@@ -260,7 +260,7 @@ class Schedule:
         if hand.job is not None and hand.shard is not None:
             del hand.job.busy[hand.shard]
             hand.job.losses += 1
-            if hand.job.losses >= MAX_LOSSES:
+            if hand.job.losses == MAX_LOSSES:  # workers still at it may die later
                 hand.job.failure = f"its worker process died {hand.job.losses} times ({lost.reason})"
         self._hands[self._crew.hire()] = Hand()
 
