@@ -44,6 +44,8 @@ class ModelConfig:
     """A subject's picture is the one given with the scene. Without, what the last frame shows where it stands."""
     rest_clock: bool = False
     """An embedding of how long each living subject has stayed as it is: some worlds let subjects act now and then."""
+    palette: bool = False
+    """Rendered cells are copied from the world's known tiles where one of them fits. Without, all are drawn."""
     worlds: tuple[str, ...] = ()
     """Names with a learned world embedding; any other name shares the embedding of 'unknown'."""
 
@@ -73,7 +75,7 @@ class ModelConfig:
             )
 
 
-SMALL = ModelConfig(rest_clock=True)
+SMALL = ModelConfig(rest_clock=True, palette=True)
 MODEL_PRESETS: dict[str, ModelConfig] = {
     "tiny": replace(SMALL, width=32, head_width=16, observe_layers=1, update_layers=1, render_layers=1, memory=4),
     "small": SMALL,
@@ -150,6 +152,8 @@ class TrainConfig:
     return_weight: float = 0.3
     """Of whether the subjects that are gone come back, averaged over those alone: it is rare."""
     frame_weight: float = 3.0
+    tile_weight: float = 0.15
+    """Of which known tile a rendered cell shows (cross-entropy)."""
     gate_weight: float = 1.0
     jump_weight: float = 0.1
     reward_weight: float = 0.05
@@ -195,7 +199,7 @@ class TrainConfig:
             raise InvalidInputError(
                 f"train config: event_share ({self.event_share}) and rare_share ({self.rare_share}) are more than all."
             )
-        for name in ("state_weight", "return_weight", "frame_weight", "gate_weight", "jump_weight", "reward_weight"):
+        for name in (f.name for f in fields(self) if f.name.endswith("_weight")):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InvalidInputError(f"train config: {name} must be at least 0, but is {getattr(self, name)}.")
 
@@ -210,6 +214,8 @@ class RolloutConfig:
     """A cell whose predicted probability of change is below this is copied exactly."""
     gate_ceiling: float = 0.5
     """Above this a cell always changes; in between it changes with its probability (chance events need a sample)."""
+    copy_tiles: bool = True
+    """Copy known tiles where the network says so (``ModelConfig.palette``); False: all rendered cells are drawn."""
     snap: bool = False
     """Replace each rendered cell by the nearest known tile of the world."""
     exclusive: bool = True

@@ -105,9 +105,9 @@ def answers(net: Network, sample: Sample) -> Answers:
     states, features = net.update(observed, net.update.remember(observed), sample.noise, sample.time)
     resolved = net.render.resolve(observed, sample.next_state, sample.next_position, sample.next_alive)
     choice = CellChoice(sample.chosen, torch.ones_like(sample.chosen, dtype=torch.bool))
-    cells, rendered = net.render(observed, resolved, choice, sample.pixels, sample.time)
-    heads = net.heads(rendered, sample.subjects.mask)
-    return Answers(states, net.update.point(observed, features), resolved.gate, cells, *heads)
+    rendered = net.render(observed, resolved, choice, sample.pixels, sample.time)
+    heads = net.heads(rendered.subjects, sample.subjects.mask)
+    return Answers(states, net.update.point(observed, features), resolved.gate, rendered.cells, *heads)
 
 
 def by_subject(sample: Sample, change: Subjects, order: Tensor) -> Sample:

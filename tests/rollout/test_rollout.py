@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tests.model.samples import network
 from tests.rollout.samples import (
     ARENA,
@@ -23,7 +24,7 @@ from tests.rollout.samples import (
 )
 
 from actionparty.config import RolloutConfig
-from actionparty.data.clips import WorldClips, to_pixels
+from actionparty.data.clips import WorldClips, to_pixels, to_unit
 from actionparty.errors import CheckpointError, InvalidInputError
 from actionparty.rollout import rollout as module
 from actionparty.rollout.rollout import BatchRollout, from_cells, to_cells
@@ -317,9 +318,15 @@ def test_a_gate_that_never_opens_still_lets_subjects_move(sampled: list[SampledS
     assert changed.mean() < 0.3
 
 
+def snapping(palette: NDArray[np.uint8]) -> BatchRollout:
+    knowing = copy.copy(model())
+    knowing.palettes = {scene().world.name: to_unit(torch.from_numpy(palette))}
+    return BatchRollout(knowing, RolloutConfig(snap=True), CPU)
+
+
 def test_snapping_draws_known_tiles_only(sampled: list[SampledStep]) -> None:
     palette = np.random.default_rng(1).integers(0, 256, (5, 192), dtype=np.uint8)
-    going = BatchRollout(model(), RolloutConfig(snap=True), palette, CPU)
+    going = snapping(palette)
     going.reset([scene(6), scene(9)], [0, 1])
     known = {tile.tobytes() for tile in palette}
     for state in (going, going.fork()):
@@ -332,7 +339,8 @@ def test_snapping_draws_known_tiles_only(sampled: list[SampledStep]) -> None:
 
 def test_snapping_takes_the_nearest_tile() -> None:
     palette = np.stack([np.full(192, level, np.uint8) for level in (0, 100, 255)])
-    going = BatchRollout(model(), RolloutConfig(snap=True), palette, CPU)
+    going = snapping(palette)
+    going.reset([scene()], [0])
     pixels = torch.stack([torch.full((192,), v, dtype=torch.uint8) for v in (40, 60, 180, 90)])[None]
     out = going._snapped(pixels, torch.tensor([[True, True, True, False]]))
     assert out[0, :, 0].tolist() == [0, 100, 255, 90]
@@ -340,12 +348,11 @@ def test_snapping_takes_the_nearest_tile() -> None:
 
 def test_snapping_needs_tiles(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"known tiles"):
-        rollout(RolloutConfig(snap=True))
-    palette = np.zeros((1, 192), np.uint8)
-    snapping = BatchRollout(model(), RolloutConfig(snap=True), palette, CPU)
-    snapping.reset([scene()], [0])
-    snapping.save(tmp_path / "snapped")
-    with pytest.raises(InvalidInputError, match=r"snapping"):
+        rollout(RolloutConfig(snap=True)).reset([scene()], [0])
+    going = snapping(np.zeros((1, 192), np.uint8))
+    going.reset([scene()], [0])
+    going.save(tmp_path / "snapped")
+    with pytest.raises(InvalidInputError, match=r"snap to"):
         rollout().restore(tmp_path / "snapped")
 
 

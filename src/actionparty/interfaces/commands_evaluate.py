@@ -112,7 +112,7 @@ def evaluate(
         labelled_here = [name for name in worlds if not _labels_path(folder, name).exists()]
 
         def make(spec: WorldSpec) -> BatchRollout:
-            return BatchRollout(network, sampling, labels[spec.name].tiles if snap else None)
+            return BatchRollout(network, sampling)
 
         with console.progress() as bars, _kept_in(out):
             tasks = {name: bars.add_task(name, total=None) for name in episodes}

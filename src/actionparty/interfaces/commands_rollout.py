@@ -77,7 +77,7 @@ def rollout(
     from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.rollout.generated_world import GeneratedWorld
     from actionparty.rollout.rollout import BatchRollout
-    from actionparty.rollout.scenes import find_scene, load_palette, load_scene
+    from actionparty.rollout.scenes import find_scene, load_scene
     from actionparty.training.checkpoint import load_network
 
     console.check_new(out)
@@ -87,7 +87,7 @@ def rollout(
     start = _scene_from_data(data, world, scene, network) if data else load_scene(find_scene(folder, world, scene))
     if start.world.name != world:
         raise InvalidInputError(f"--scene {scene} is one of {start.world.name}, not of {world}.")
-    generated = GeneratedWorld(BatchRollout(network, settings, load_palette(folder, world) if snap else None), [start])
+    generated = GeneratedWorld(BatchRollout(network, settings), [start])
     rows = read_actions(actions, start.world) if actions is not None else None
     choose = _ask(policy, start.world, seed) if rows is None else follow(rows)
     wanted = steps or (DEFAULT_STEPS if rows is None else len(rows))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from actionparty.config import ModelConfig
 from actionparty.model.joint import Joint
 from actionparty.model.observe import Observe
+from actionparty.model.palette import KnownTiles
 from actionparty.model.render import Render
 from actionparty.model.update import Update
 
@@ -46,10 +47,14 @@ class Network(nn.Module):
     update: Update
     render: Render
     joint: Joint | None
+    palettes: dict[str, Tensor]
+    """Known tiles (P, 192) in [-1, 1] of worlds, by name; they come with the weights."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.palettes = {}
+        self._known: dict[tuple[str, torch.device], KnownTiles] = {}
         self.joint = None if config.staged else Joint(config)
         if config.staged:
             self.observe, self.update, self.render = Observe(config), Update(config), Render(config)
@@ -64,6 +69,24 @@ class Network(nn.Module):
         """Yield every transformer block."""
         for part in (self.observe, self.update, self.render) if self.joint is None else (self.joint,):
             yield from part.blocks
+
+    def know(self, tiles: Tensor) -> KnownTiles | None:
+        """Return ``tiles`` (P, 192) as ``Render`` can copy them; None where the network has no palette."""
+        palette = None if self.joint is not None else self.render.palette
+        return None if palette is None else palette.know(tiles)
+
+    @torch.no_grad()
+    def known(self, world: str) -> KnownTiles | None:
+        """Return what ``know`` says of the palette of ``world``, made once; None where there is none."""
+        if world not in self.palettes:
+            return None
+        device = self.heads.end.weight.device
+        if (world, device) not in self._known:
+            known = self.know(self.palettes[world].to(device))
+            if known is None:
+                return None
+            self._known[world, device] = known
+        return self._known[world, device]
 
     def world_index(self, name: str) -> int:
         """Return the index of a world's embedding, 0 for a world that was not trained."""

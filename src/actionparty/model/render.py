@@ -17,6 +17,7 @@ from actionparty.config import ModelConfig
 from actionparty.model.layers import Block, TimeEmbedding
 from actionparty.model.observe import Observed, join_masks, stand
 from actionparty.model.ops import CELL_CHANNELS, concat_rotary, gather_cells, place
+from actionparty.model.palette import KnownTiles, Palette
 from actionparty.model.update import STATE_CHANNELS
 
 
@@ -44,6 +45,18 @@ class CellChoice:
     """(B, C) bool, False for padding."""
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """What the render blocks say of the chosen cells."""
+
+    cells: Tensor
+    """(B, C, 192) the clean pixels as drawn"""
+    tiles: Tensor | None
+    """(B, C, 1 + P) logits of the known tiles (``Palette``), None where none are known"""
+    subjects: Tensor
+    """(B, N, width) the subjects' features"""
+
+
 class Render(nn.Module):
     """Change gate and pixel denoiser."""
 
@@ -59,6 +72,7 @@ class Render(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.head_width, timed=True) for _ in range(config.render_layers))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.pixels = nn.Linear(width, CELL_CHANNELS)
+        self.palette = Palette(width) if config.palette else None
         nn.init.zeros_(self.pixels.weight)
         nn.init.zeros_(self.pixels.bias)
 
@@ -74,9 +88,15 @@ class Render(nn.Module):
         return Resolved(cells, u, position, self.gate(cells)[..., 0].float())
 
     def forward(
-        self, observed: Observed, resolved: Resolved, choice: CellChoice, noisy: Tensor, time: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the predicted clean cells (B, C, 192) and the subjects' features (B, N, width).
+        self,
+        observed: Observed,
+        resolved: Resolved,
+        choice: CellChoice,
+        noisy: Tensor,
+        time: Tensor,
+        known: KnownTiles | None = None,
+    ) -> Rendered:
+        """Predict the clean pixels of the chosen cells, and which of the ``known`` tiles they show.
 
         Args:
             observed: what Observe saw.
@@ -84,6 +104,7 @@ class Render(nn.Module):
             choice: the cells to render.
             noisy: (B, C, 192) their noisy next pixels.
             time: (B,) flow time.
+            known: the world's known tiles; only with ``config.palette``.
         """
         (b, c), n = choice.index.shape, resolved.subjects.shape[1]
         x = gather_cells(resolved.cells, choice.index) + self.noisy(noisy.to(resolved.cells.dtype))
@@ -96,4 +117,6 @@ class Render(nn.Module):
         for block in self.blocks:
             x = block(x, table, embedded, key_mask=mask)
         x = self.norm(x)
-        return self.pixels(x[:, :c]).float(), x[:, c:]
+        cells = self.pixels(x[:, :c]).float()
+        tiles = None if self.palette is None or known is None else self.palette(x[:, :c], cells, known)
+        return Rendered(cells, tiles, x[:, c:])

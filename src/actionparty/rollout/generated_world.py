@@ -13,7 +13,7 @@ from actionparty.checkpoints import find_checkpoint
 from actionparty.config import RolloutConfig
 from actionparty.errors import InvalidInputError
 from actionparty.rollout.rollout import BatchRollout, RolloutStep
-from actionparty.rollout.scenes import load_palette, load_scene, scene_paths
+from actionparty.rollout.scenes import load_scene, scene_paths
 from actionparty.training.checkpoint import load_network
 from actionparty.types import Observation, Scene, WorldSpec
 
@@ -64,9 +64,7 @@ def load_rollout(
 ) -> BatchRollout:
     """Return a rollout of ``world`` from a checkpoint (a shipped name or a folder)."""
     folder = find_checkpoint(checkpoint)
-    settings = settings or RolloutConfig()
-    palette = load_palette(folder, world) if settings.snap else None
-    return BatchRollout(load_network(folder), settings, palette, device)
+    return BatchRollout(load_network(folder), settings, device)
 
 
 def generated_world(checkpoint: str | Path, world: str, settings: RolloutConfig | None = None) -> GeneratedWorld:

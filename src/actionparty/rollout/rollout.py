@@ -74,16 +74,12 @@ class BatchRollout:
         self,
         network: Network,
         settings: RolloutConfig | None = None,
-        palette: NDArray[np.uint8] | None = None,
         device: torch.device | None = None,
     ) -> None:
-        """Sample from ``network``; ``palette`` (P, 192) are the tiles that ``settings.snap`` snaps to."""
+        """Sample from ``network``."""
         self.device = device or torch.device("cpu")
         self.network = network.to(self.device).eval()
         self.settings = settings or RolloutConfig()
-        self.palette = None if palette is None else torch.from_numpy(palette.copy()).to(self.device)
-        if self.settings.snap and self.palette is None:
-            raise InvalidInputError("tile snapping needs the world's known tiles, but none were given.")
         self._spec: WorldSpec | None = None
         self._table: _Table | None = None
 
@@ -117,10 +113,15 @@ class BatchRollout:
         for scene in scenes:
             if scene.world != scenes[0].world:
                 raise InvalidInputError(f"one batch, two worlds: {scenes[0].world} and {scene.world}.")
-        self._spec = scenes[0].world
+        self._start(scenes[0].world, self.settings)
         rows = [self._first(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]
         columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         self._table = _Table(**columns).map(lambda x: x.to(self.device))
+
+    def _start(self, spec: WorldSpec, settings: RolloutConfig) -> None:
+        if settings.snap and spec.name not in self.network.palettes:
+            raise InvalidInputError(f"no known tiles of {spec.name} to snap to come with these weights.")
+        self._spec, self.settings = spec, settings
 
     def _first(self, scene: Scene, seed: int) -> dict[str, Tensor]:
         config = self.network.config
@@ -168,6 +169,7 @@ class BatchRollout:
             torch.full((len(array),), self.network.world_index(spec.name), device=self.device),
             noise,
             self.settings,
+            self.network.known(spec.name),
         )
         self._table = self._advance(table, sampled, ids, state)
         return self._answer(sampled)
@@ -211,11 +213,11 @@ class BatchRollout:
         )
 
     def _snapped(self, pixels: Tensor, changed: Tensor) -> Tensor:
-        assert self.palette is not None
+        palette = to_pixels(self.network.palettes[self.spec.name]).to(pixels.device)
         rows, cells = changed.nonzero(as_tuple=True)
-        nearest = torch.cdist(pixels[rows, cells].float(), self.palette.float()).argmin(1)
+        nearest = torch.cdist(pixels[rows, cells].float(), palette.float()).argmin(1)
         out = pixels.clone()
-        out[rows, cells] = self.palette[nearest]
+        out[rows, cells] = palette[nearest]
         return out
 
     def _answer(self, sampled: SampledStep) -> RolloutStep:
@@ -266,8 +268,7 @@ class BatchRollout:
         if seeds is not None and len(seeds) != len(picked):
             raise InvalidInputError(f"{len(picked)} forks and {len(seeds)} seeds; give one seed per fork, or none.")
         chosen = torch.tensor(picked, device=self.device)
-        palette = None if self.palette is None else self.palette.cpu().numpy()
-        other = BatchRollout(self.network, self.settings, palette, self.device)
+        other = BatchRollout(self.network, self.settings, self.device)
         other._spec = self._spec
         other._table = table.map(lambda x: x[chosen].clone())
         if seeds is not None:
@@ -293,7 +294,7 @@ class BatchRollout:
 
         Raises:
             CheckpointError: it is damaged, not a saved rollout, of another format, or fits another model.
-            InvalidInputError: it snaps to known tiles, but this rollout was made without them.
+            InvalidInputError: it snaps to known tiles, but these weights know none of its world.
         """
         tensors = load_tensors(path)
         try:
@@ -310,9 +311,8 @@ class BatchRollout:
         config = self.network.config
         if table.context.shape[1] != config.context or table.position.shape[1] != config.memory:
             raise CheckpointError(f"{path}: was saved with a model of another context or memory length.")
-        if settings.snap and self.palette is None:
-            raise InvalidInputError(f"{path}: was saved with tile snapping; load the checkpoint with it as well.")
-        self._table, self._spec, self.settings = table, spec, settings
+        self._start(spec, settings)
+        self._table = table
 
 
 def _age(scene: Scene) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from actionparty.checkpoints import quality
 from actionparty.data.files import NPZ_DAMAGE
-from actionparty.errors import CheckpointError, InvalidInputError, unknown_name
+from actionparty.errors import InvalidInputError, unknown_name
 from actionparty.types import FACINGS, NO_ACTION, Scene, SubjectStates, WorldSpec
 
 FORMAT = 1
@@ -144,20 +144,3 @@ def find_scene(checkpoint: Path, world: str, name: str) -> Path:
         if known.stem == name:
             return known
     raise unknown_name(f"scene of {world}", name, [p.stem for p in paths])
-
-
-def load_palette(checkpoint: Path, world: str) -> NDArray[np.uint8]:
-    """Return the (P, 192) known tiles of ``world``, for tile snapping.
-
-    Raises:
-        CheckpointError: the checkpoint does not have them.
-    """
-    path = checkpoint / LABELS / f"{world}.npz"
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            tiles: NDArray[np.uint8] = file["tiles"].reshape(-1, 192)
-    except _UNREADABLE as error:
-        raise CheckpointError(
-            f"{path}: no known tiles of {world} to snap to ({error}); roll out without it."
-        ) from error
-    return tiles

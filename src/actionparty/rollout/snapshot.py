@@ -107,7 +107,7 @@ def go_on(rollout: BatchRollout, snapshots: Sequence[Snapshot]) -> None:
     if len(table["context"]) != config.context or len(table["position"]) != config.memory:
         raise InvalidInputError("this snapshot was made by a model of another context or memory length.")
     columns = {name: torch.stack([s.table[name] for s in snapshots]) for name in table}
-    rollout._spec = snapshots[0].spec
+    rollout._start(snapshots[0].spec, rollout.settings)
     rollout._table = _Table(**columns).map(lambda x: x.to(rollout.device))
 
 

@@ -1,6 +1,7 @@
 """The tensors of checkpoints: safetensors and JSON, nothing pickled, written atomically.
 
-*Weights* (what ships): a folder with ``model.safetensors`` (bfloat16) and ``config.json``. *Training state* (what
+*Weights* (what ships): a folder with ``model.safetensors`` (bfloat16, and the worlds' known tiles as bytes) and
+``config.json``. *Training state* (what
 resumes): ``state-FRAMES.safetensors`` with network, optimiser and average, and ``state.json``, which names it and holds
 the progress.
 """
@@ -8,6 +9,7 @@ the progress.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +20,32 @@ from torch import Tensor, nn
 
 from actionparty.checkpoints import CONFIG, WEIGHTS, read_json, write_json
 from actionparty.config import ModelConfig, from_json, to_json
+from actionparty.data.clips import to_pixels, to_unit
 from actionparty.errors import ActionPartyError, CheckpointError
 from actionparty.model.network import Network
 from actionparty.training.optim import MovingAverage, Optimizer
 
 FORMAT = 1
 _WORLDS = "observe.world.weight"
+_PALETTE = "palette/"
+"""Known tiles are saved under this and the name of their world."""
 
 
-def save_weights(folder: Path, config: ModelConfig, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write ``weights`` as bfloat16 with their ``config`` and what is known ``about`` them, atomically."""
+def save_weights(
+    folder: Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    about: dict[str, Any],
+    palettes: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write ``weights`` as bfloat16 with their ``config`` and what is known ``about`` them, atomically.
+
+    ``palettes`` are the known tiles (P, 192), in [-1, 1], of each world.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(folder / WEIGHTS, {k: v.to(torch.bfloat16).contiguous() for k, v in weights.items()})
+    tensors = {k: v.to(torch.bfloat16).contiguous() for k, v in weights.items()}
+    tensors |= {_PALETTE + world: to_pixels(tiles) for world, tiles in (palettes or {}).items()}
+    save_tensors(folder / WEIGHTS, tensors)
     write_json(folder / CONFIG, {"format": FORMAT, "model": to_json(config), "about": about})
 
 
@@ -50,7 +66,9 @@ def load_network(folder: Path) -> Network:
     except (ActionPartyError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / CONFIG}: not a model configuration ({error}).") from error
     network = Network(config)
-    fill(network, load_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    tensors = load_tensors(folder / WEIGHTS)
+    network.palettes = {world: to_unit(tiles) for world, tiles in _part(tensors, _PALETTE).items()}
+    fill(network, {k: v for k, v in tensors.items() if not k.startswith(_PALETTE)}, folder / WEIGHTS)
     return network.eval()
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PARTS = ("loss", "state", "return", "jump", "gate", "frame", "reward")
-METRICS = ("state_right", "gate_right")
-"""Shares on the training batches: next states right, and changed cells found (intersection over union)."""
+PARTS = ("loss", "state", "return", "jump", "gate", "frame", "tile", "reward")
+METRICS = ("state_right", "gate_right", "tile_right")
+"""Shares on the training batches: next states right, changed cells found (intersection over union), tiles right."""
 CURVES = (*PARTS, *METRICS)
 
 

@@ -16,6 +16,7 @@ from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells, mark_cells
+from actionparty.model.palette import DRAWN
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.corruption import blend_cells, corrupt_tiles
@@ -27,7 +28,8 @@ _CHANGE = 0.06
 _GATE_CELLS = 20.0
 """The gate's loss is summed over cells and divided by this, or by twice the number of cells that change where that is
 more: a river that moves at random must not drown all else."""
-
+_HIDDEN_TILES = 0.02
+"""Share of the known tiles that a batch does not know: cells that show them have to be drawn."""
 
 _ORDERS = tuple(permutations(range(3)))[1:]
 
@@ -82,7 +84,7 @@ class Objective:
         if network.joint is None:
             observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
             parts = self._update_losses(network, observed, inputs, generator)
-            parts |= self._render_losses(network, observed, inputs, clips, generator)
+            parts |= self._render_losses(network, observed, inputs, clips, world.tiles, generator)
         else:
             parts = _joint_losses(network, network.joint, inputs, clips, (world.spec.grid, index), generator)
         c = self.config
@@ -92,6 +94,7 @@ class Objective:
             "jump": c.jump_weight,
             "gate": c.gate_weight,
             "frame": c.frame_weight,
+            "tile": c.tile_weight,
             "reward": c.reward_weight,
         }
         loss = torch.stack([weights[name] * value for name, value in parts.items() if name in weights]).sum()
@@ -152,6 +155,7 @@ class Objective:
             index,
             noise,
             self.rollout,
+            network.know(world.tiles),
         ).pixels
         last = torch.where(earlier[:, None, None], own, context[:, -1])
         return torch.cat([context[:, :-1], last[:, None].to(context.dtype)], 1)
@@ -170,7 +174,13 @@ class Objective:
         return losses
 
     def _render_losses(
-        self, network: Network, observed: Observed, inputs: Inputs, clips: Clips, generator: torch.Generator
+        self,
+        network: Network,
+        observed: Observed,
+        inputs: Inputs,
+        clips: Clips,
+        tiles: Tensor,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
         states = inputs.states
         resolved = network.render.resolve(observed, encode_states(states), inputs.position, states.alive)
@@ -182,14 +192,33 @@ class Objective:
         clean = gather_cells(inputs.target, choice.index)
         time = sample_time(len(clean), generator, zero_share=0.35, mean=-0.6, std=1.0)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
-        predicted, features = network.render(observed, resolved, choice, interpolate(clean, noise, time), time)
-        error = ((predicted - clean) ** 2).mean(-1) * loss_weight(time)[:, None]
-        return {
+        noisy = interpolate(clean, noise, time)
+        rendered = network.render(observed, resolved, choice, noisy, time, network.know(tiles))
+        error = ((rendered.cells - clean) ** 2).mean(-1) * loss_weight(time)[:, None]
+        mine = own.gather(1, choice.index)
+        losses = {
             "gate": gate.sum(1).mean() / scale,
-            "frame": balanced(error, choice.mask, own.gather(1, choice.index)),
-            "reward": _head_loss(network, features, clips),
+            "frame": balanced(error, choice.mask, mine),
+            "reward": _head_loss(network, rendered.subjects, clips),
             "gate_right": _found(resolved.gate.detach() > 0, inputs.changed),
         }
+        if rendered.tiles is not None:
+            shown = clips.target.gather(1, choice.index)
+            error, right = tile_losses(rendered.tiles, shown, generator)
+            losses["tile"] = balanced(error, choice.mask, mine)
+            losses["tile_right"] = right[choice.mask & (time == 0)[:, None]].float().mean()
+        return losses
+
+
+def tile_losses(logits: Tensor, shown: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy (B, C) of ``logits`` (B, C, 1 + P), and where the likeliest tile is the right one.
+
+    ``shown`` (B, C) are the cells' true tiles. Some tiles are hidden: cells that show one have to be drawn.
+    """
+    hidden = torch.rand(logits.shape[-1] - 1, generator=generator, device=logits.device) < _HIDDEN_TILES
+    right = torch.where(hidden[shown], DRAWN, shown + 1)
+    logits = logits.masked_fill(functional.pad(hidden, (1, 0)), -torch.inf)
+    return functional.cross_entropy(logits.transpose(1, 2), right, reduction="none"), logits.argmax(-1) == right
 
 
 def own_cells(inputs: Inputs, grid: tuple[int, int]) -> Tensor:

@@ -13,7 +13,8 @@ from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS, gather_cells, mark_cells
-from actionparty.model.render import CellChoice, Resolved
+from actionparty.model.palette import DRAWN, KnownTiles
+from actionparty.model.render import CellChoice, Rendered, Resolved
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.flow import denoise
@@ -73,8 +74,12 @@ def sample_step(
     world: Tensor,
     noise: StepNoise,
     settings: RolloutConfig,
+    known: KnownTiles | None = None,
 ) -> SampledStep:
-    """Generate the next frame and states. ``context`` is (B, K, M, 192) in [-1, 1]; see ``Observe.forward``."""
+    """Generate the next frame and states. ``context`` is (B, K, M, 192) in [-1, 1]; see ``Observe.forward``.
+
+    ``known`` are the tiles that may be copied, of a network with a palette; without, everything is drawn.
+    """
     if network.joint is not None:
         return _sample_joint(network, network.joint, context, subjects, grid, world, noise, settings)
     observed = network.observe(context, subjects, grid, world)
@@ -86,21 +91,31 @@ def sample_step(
     choice = choose_cells(changed)
     last = context[:, -1]
     chosen_noise = gather_cells(noise.pixels, choice.index)
-    features = observed.subjects
+    rendered = Rendered(chosen_noise, None, observed.subjects)
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
-        nonlocal features
-        clean: Tensor
-        clean, features = network.render(observed, resolved, choice, noisy, time)
-        return clean
+        nonlocal rendered
+        rendered = network.render(observed, resolved, choice, noisy, time, known if settings.copy_tiles else None)
+        cells: Tensor = rendered.cells
+        return cells
 
     clean = denoise(predict, chosen_noise, settings.render_steps)
     sound = sound & resolved.gate.isfinite().all(1) & clean.isfinite().flatten(1).all(1)
     clean = clean.clamp(-1, 1)
+    if rendered.tiles is not None and known is not None:
+        sound = sound & rendered.tiles.isfinite().flatten(1).all(1)
+        clean = _copied(clean, rendered.tiles, known, torch.special.ndtr(chosen_noise[..., 0]))
     pixels = last.clone()
     rows, slots = choice.mask.nonzero(as_tuple=True)
     pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
-    return _sampled(network, pixels, position, states, changed, features, subjects, sound)
+    return _sampled(network, pixels, position, states, changed, rendered.subjects, subjects, sound)
+
+
+def _copied(drawn: Tensor, logits: Tensor, known: KnownTiles, lots: Tensor) -> Tensor:
+    """Return cells (B, C, 192): ``drawn``, or one of the ``known`` tiles where uniform ``lots`` (B, C) draw one."""
+    choice = draw_likely(logits, lots)
+    copied = known.tiles[(choice - 1).clamp(min=0)]
+    return torch.where((choice == DRAWN)[..., None], drawn, copied)
 
 
 def _sample_joint(
@@ -199,16 +214,21 @@ def _conclude(
     return states, position
 
 
-def _land(logits: Tensor, lots: Tensor, w: int) -> Tensor:
-    """Draw a cell from ``logits`` (B, N, M) by inverse transform of uniform ``lots`` (B, N); (B, N, 2).
+def draw_likely(logits: Tensor, lots: Tensor) -> Tensor:
+    """Draw from ``logits`` (..., n) by inverse transform of uniform ``lots`` (...); long.
 
-    Cells less than ``_UNLIKELY`` as likely as the likeliest are left out (min-p sampling, arXiv 2407.01082): many
+    What is less than ``_UNLIKELY`` as likely as the likeliest is left out (min-p sampling, arXiv 2407.01082): many
     walls, each hardly possible, together caught subjects that should have come back on the floor.
     """
     odds = logits.softmax(-1)
     odds = torch.where(odds < _UNLIKELY * odds.amax(-1, keepdim=True), torch.zeros_like(odds), odds)
     cumulative = odds.cumsum(-1)
-    cell = (cumulative < (lots * cumulative[..., -1])[..., None]).sum(-1).clamp(max=logits.shape[-1] - 1)
+    return (cumulative < (lots * cumulative[..., -1])[..., None]).sum(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def _land(logits: Tensor, lots: Tensor, w: int) -> Tensor:
+    """Return the cell (B, N, 2) drawn from ``logits`` (B, N, M) for each subject that jumps."""
+    cell = draw_likely(logits, lots)
     return torch.stack([cell % w, cell // w], -1).float()
 
 

@@ -179,7 +179,8 @@ class Trainer:
         """Write the state to resume from and the averaged weights to use."""
         progress = {"frames": self.frames, "steps": self.steps, "seconds": self.seconds}
         save_state(self.folder, self.network, self.optimizer, self.average, progress)
-        save_weights(self.folder / "weights", self.model, self.average.weights, self.about())
+        palettes = {name: world.tiles for name, world in self.worlds.items()}
+        save_weights(self.folder / "weights", self.model, self.average.weights, self.about(), palettes)
 
     def about(self) -> dict[str, Any]:
         """Return what the weights' ``config.json`` says of their origin."""
