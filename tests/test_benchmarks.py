@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.known_tiles import known_share
 from benchmarks.ray_cluster import modelled
 from benchmarks.scaling import (
     GRIDS,
@@ -31,6 +32,7 @@ from actionparty.config import MODEL_PRESETS, ModelConfig, TrainConfig, from_jso
 from actionparty.data.clips import WorldClips
 from actionparty.data.dataset import load_episodes
 from actionparty.data.recording import record
+from actionparty.data.tables import WorldTable
 from actionparty.errors import InvalidInputError
 from actionparty.evaluation.evaluate import EvaluationSettings
 from actionparty.rollout.rollout import BatchRollout
@@ -189,3 +191,12 @@ def test_operations_and_kept_bytes_of_a_training_step_are_counted(tmp_path: Path
     x = torch.ones(4, 8)
     assert saved_bytes(lambda: x @ weight) == x.nbytes
     assert saved_bytes(lambda: (x @ weight).exp()) == x.nbytes + 4 * 16 * 4
+
+
+def test_the_share_of_known_tiles_is_that_of_changed_cells() -> None:
+    held_out = WorldTable.of([play(30, 1)])
+    seen = np.unique(held_out.grid[1:][held_out.grid[1:] != held_out.grid[:-1]])
+    shows = held_out.grid[1:][held_out.grid[1:] != held_out.grid[:-1]]
+    assert known_share(held_out, held_out) == 1
+    fewer = replace(held_out, tiles=np.delete(held_out.tiles, seen[0], 0))
+    assert known_share(fewer, held_out) == pytest.approx((shows != seen[0]).mean())

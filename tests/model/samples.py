@@ -44,6 +44,7 @@ class Sample:
     pixels: Tensor
     world: Tensor
     cell_mask: Tensor | None = None
+    tiles: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Answers:
     happens: Tensor
     value: Tensor
     end: Tensor
+    tiles: Tensor | None
 
 
 def random_positions(batch: int, rows: int, count: int, grid: Grid, generator: torch.Generator) -> Tensor:
@@ -96,6 +98,7 @@ def random_sample(batch: int = 2, count: int = 3, grid: Grid = (4, 5), seed: int
         chosen=chosen,
         pixels=torch.randn((batch, chosen.shape[1], CELL_CHANNELS), generator=g),
         world=torch.ones(batch, dtype=torch.long),
+        tiles=torch.rand((9, CELL_CHANNELS), generator=g) * 2 - 1,
     )
 
 
@@ -105,9 +108,11 @@ def answers(net: Network, sample: Sample) -> Answers:
     states, features = net.update(observed, net.update.remember(observed), sample.noise, sample.time)
     resolved = net.render.resolve(observed, sample.next_state, sample.next_position, sample.next_alive)
     choice = CellChoice(sample.chosen, torch.ones_like(sample.chosen, dtype=torch.bool))
-    rendered = net.render(observed, resolved, choice, sample.pixels, sample.time)
-    heads = net.heads(rendered.subjects, sample.subjects.mask)
-    return Answers(states, net.update.point(observed, features), resolved.gate, rendered.cells, *heads)
+    known = None if sample.tiles is None else net.know(sample.tiles)
+    rendered = net.render(observed, resolved, choice, sample.pixels, sample.time, known)
+    happens, value, end = net.heads(rendered.subjects, sample.subjects.mask)
+    pointer = net.update.point(observed, features)
+    return Answers(states, pointer, resolved.gate, rendered.cells, happens, value, end, rendered.tiles)
 
 
 def by_subject(sample: Sample, change: Subjects, order: Tensor) -> Sample:

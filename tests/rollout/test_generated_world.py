@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.rollout.samples import ARENA, SUBJECTS, actions, model, rollout, scene
 
 from actionparty.config import RolloutConfig
-from actionparty.errors import CheckpointError, InvalidInputError, UnknownNameError
-from actionparty.rollout.generated_world import GeneratedWorld, generated_world, load_rollout
-from actionparty.rollout.scenes import LABELS, SCENES, save_scene
+from actionparty.errors import InvalidInputError, UnknownNameError
+from actionparty.rollout.generated_world import GeneratedWorld, generated_world
+from actionparty.rollout.scenes import SCENES, save_scene
 from actionparty.training.checkpoint import save_weights
 from actionparty.types import Observation, World
 from actionparty.worlds.arena import ArenaWorld
@@ -76,11 +77,9 @@ def test_a_generated_world_needs_a_start() -> None:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    save_weights(tmp_path, ARENA, model().state_dict(), {})
+    save_weights(tmp_path, ARENA, model().state_dict(), {}, {"arena": -torch.ones(2, 192)})
     for k, step in enumerate((5, 9)):
         save_scene(tmp_path / SCENES / "arena" / f"{k}.npz", scene(step))
-    (tmp_path / LABELS).mkdir()
-    np.savez(tmp_path / LABELS / "arena.npz", tiles=np.zeros((2, 8, 8, 3), np.uint8))
     return tmp_path
 
 
@@ -96,8 +95,9 @@ def test_a_checkpoint_with_scenes_is_a_world(checkpoint: Path) -> None:
 def test_an_unknown_world_is_answered_with_the_nearest(checkpoint: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"Did you mean arena"):
         generated_world(checkpoint, "arean")
-    with pytest.raises(CheckpointError, match=r"no known tiles of coins"):
-        load_rollout(checkpoint, "coins", RolloutConfig(snap=True))
-    (checkpoint / LABELS / "arena.npz").write_bytes(b"not a zip")
-    with pytest.raises(CheckpointError, match=r"no known tiles of arena"):
-        load_rollout(checkpoint, "arena", RolloutConfig(snap=True))
+
+
+def test_snapping_needs_known_tiles(checkpoint: Path) -> None:
+    save_weights(checkpoint, ARENA, model().state_dict(), {})
+    with pytest.raises(InvalidInputError, match=r"no known tiles of arena"):
+        generated_world(checkpoint, "arena", RolloutConfig(snap=True)).reset()

@@ -9,6 +9,7 @@ import torch
 from tests.training.samples import QUICK, TINY
 
 from actionparty.checkpoints import CONFIG, WEIGHTS, about, fingerprint
+from actionparty.data.clips import to_pixels, to_unit
 from actionparty.errors import CheckpointError
 from actionparty.model.network import Network
 from actionparty.training import checkpoint
@@ -44,6 +45,15 @@ def test_weights_are_saved_in_bfloat16_and_loaded_again(folder: Path) -> None:
         assert value.dtype == torch.float32
         assert torch.equal(value, original[name].bfloat16().float()), name
     assert about(folder) == {"frames": 12}
+
+
+def test_known_tiles_come_with_the_weights_bit_for_bit(tmp_path: Path) -> None:
+    tiles = torch.randint(0, 256, (5, 192), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    save_weights(tmp_path / "model", MODEL, Network(MODEL).state_dict(), {}, {"arena": to_unit(tiles)})
+    network = load_network(tmp_path / "model")
+    assert list(network.palettes) == ["arena"]
+    assert to_pixels(network.palettes["arena"]).equal(tiles)
+    assert start_from(Network(MODEL), tmp_path / "model") == []
 
 
 def test_saving_again_replaces_the_weights_and_leaves_nothing_behind(folder: Path) -> None:

@@ -9,8 +9,10 @@ import torch
 from tests.model.samples import random_subjects
 from torch import Tensor
 
+from actionparty.model.palette import DRAWN
 from actionparty.model.update import ALIVE, STATE_CHANNELS, NextStates, encode_states
-from actionparty.training.objective import Inputs, balanced, own_cells, state_losses
+from actionparty.training import objective
+from actionparty.training.objective import Inputs, balanced, own_cells, state_losses, tile_losses
 
 B, N = 4, 3
 TIME = torch.tensor([0.0, 0.5, 0.0, 0.0])
@@ -104,3 +106,20 @@ def test_other_cells_weigh_together_no_more_than_those_of_subjects() -> None:
     nobody = torch.zeros_like(own)
     assert float(balanced(error, mask, nobody)) == pytest.approx(3.0)
     assert float(balanced(error, nobody, own)) == 0
+
+
+def test_the_loss_of_tiles_is_the_cross_entropy_of_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective, "_HIDDEN_TILES", 0.0)
+    logits = torch.tensor([[[0.0, 1.0, 3.0], [0.5, 2.0, 0.0]]])
+    loss, right = tile_losses(logits, torch.tensor([[0, 0]]), torch.Generator())
+    assert loss[0].tolist() == pytest.approx([-logits[0, i].log_softmax(0)[1].item() for i in range(2)])
+    assert right.tolist() == [[False, True]]
+
+
+def test_cells_that_show_a_hidden_tile_have_to_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective, "_HIDDEN_TILES", 1.0)
+    logits = torch.tensor([[[0.0, 9.0, 3.0]]])
+    loss, right = tile_losses(logits, torch.tensor([[0]]), torch.Generator())
+    assert loss.item() == 0  # nothing else is left
+    assert right.all()
+    assert DRAWN == 0

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from actionparty.training.sampling import StepNoise, _land, choose_cells, settle, symexp, symlog
+from actionparty.model.palette import KnownTiles
+from actionparty.training.sampling import StepNoise, _copied, _land, choose_cells, settle, symexp, symlog
 
 W = 5
 
@@ -144,3 +145,21 @@ def test_nobody_lands_where_it_is_much_less_likely_than_elsewhere() -> None:
     landed = _land(odds.log().expand(1, 500, 5), lots, 5)[..., 0]
     assert set(landed.flatten().tolist()) == {0.0, 1.0, 2.0}
     assert landed.eq(1).float().mean() == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_known_tiles_are_copied_exactly_and_new_ones_stay_as_drawn() -> None:
+    known = KnownTiles(torch.rand(3, 192), torch.zeros(3, 8))
+    drawn = torch.rand(1, 4, 192)
+    logits = torch.full((1, 4, 4), -30.0)
+    for cell, choice in enumerate((0, 1, 3, 2)):
+        logits[0, cell, choice] = 30
+    out = _copied(drawn, logits, known, torch.rand(1, 4))
+    assert out[0].equal(torch.stack([drawn[0, 0], known.tiles[0], known.tiles[2], known.tiles[1]]))
+
+
+def test_of_two_tiles_as_likely_each_is_drawn_by_its_lots() -> None:
+    known = KnownTiles(torch.stack([torch.zeros(192), torch.ones(192)]), torch.zeros(2, 8))
+    logits = torch.tensor([-9.0, 2.0, 2.0]).expand(1, 1000, 3)
+    lots = torch.rand(1, 1000, generator=torch.Generator().manual_seed(0))
+    out = _copied(torch.full((1, 1000, 192), 7.0), logits, known, lots)
+    assert out[0, :, 0].tolist() == [float(lot > 0.5) for lot in lots[0]]

@@ -1,8 +1,8 @@
 """Palette: which of a world's known tiles a rendered cell shows, if any of them.
 
-In all 49 substrates at least 99% of the cells that change show a tile that was seen before
-(`python benchmarks/known_tiles.py`), so the render blocks ask for a tile, and it is copied pixel by pixel; what is
-new stays as drawn. Departs from method.md section 3, where every cell is drawn, and drawing leaves a blur: docs/method.md.
+In all 49 substrates at least 99% of the cells that change show a tile that was seen before (``python
+benchmarks/known_tiles.py``), so the render blocks ask for a tile, and it is copied pixel by pixel; what is new stays as
+drawn. Departs from method.md section 3, where every cell is drawn, and drawing leaves a blur: docs/method.md.
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+"""Which known tile a cell shows: by its pixels to begin with, by what the render blocks mean once that is learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.model.samples import TINY, answers, network, random_sample
+from torch import Tensor
+from torch.nn import functional
+
+from actionparty.model.network import Network
+from actionparty.model.palette import DRAWN, KnownTiles, Palette
+
+WIDTH = 16
+
+
+@pytest.fixture
+def tiles() -> Tensor:
+    return torch.rand((7, 192), generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture
+def palette() -> Palette:
+    torch.manual_seed(0)
+    return Palette(WIDTH)
+
+
+def test_an_untrained_palette_chooses_by_the_mean_squared_error_of_pixels(palette: Palette, tiles: Tensor) -> None:
+    cells = torch.rand((2, 3, 192), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    logits = palette(torch.randn(2, 3, WIDTH), cells, palette.know(tiles))
+    error = ((cells[:, :, None] - tiles) ** 2).mean(-1)
+    torch.testing.assert_close(logits[..., 1:], -palette.sharpness.exp() * error)
+
+
+def test_an_untrained_palette_takes_what_is_near_and_leaves_what_is_new_as_drawn(
+    palette: Palette, tiles: Tensor
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    near = tiles[[4, 0]] + 0.05 * torch.randn((2, 192), generator=generator)
+    new = torch.rand((1, 192), generator=generator) * 2 - 1
+    logits = palette(torch.zeros(1, 3, WIDTH), torch.cat([near, new])[None], palette.know(tiles))
+    assert logits.argmax(-1).tolist() == [[5, 1, DRAWN]]
+
+
+def test_the_order_of_the_tiles_does_not_matter(palette: Palette, tiles: Tensor) -> None:
+    torch.nn.init.normal_(palette.query.weight)
+    features, cells = torch.randn(1, 4, WIDTH), torch.randn(1, 4, 192)
+    order = torch.tensor([3, 1, 0, 6, 5, 2, 4])
+    logits = palette(features, cells, palette.know(tiles))
+    torch.testing.assert_close(
+        palette(features, cells, palette.know(tiles[order]))[..., 1:], logits[..., 1:][..., order]
+    )
+
+
+def test_what_is_meant_is_learned_whatever_was_drawn(palette: Palette, tiles: Tensor) -> None:
+    """Two tiles that differ in a corner, and pixels that never tell which: the features do."""
+    tiles[1] = tiles[0]
+    tiles[1, :24] *= -1
+    features = torch.randn(1, 8, WIDTH, generator=torch.Generator().manual_seed(3))
+    meant = torch.tensor([[0, 1, 1, 0, 1, 0, 0, 1]])
+    cells = tiles[0].expand(1, 8, 192)
+    optimizer = torch.optim.AdamW(palette.parameters(), lr=0.01)
+    for _ in range(100):
+        loss = functional.cross_entropy(palette(features, cells, palette.know(tiles))[0], meant[0] + 1)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert palette(features, cells, palette.know(tiles)).argmax(-1).equal(meant + 1)
+
+
+def test_choosing_tiles_does_not_teach_drawing(palette: Palette, tiles: Tensor) -> None:
+    cells = torch.randn(1, 4, 192, requires_grad=True)
+    palette(torch.randn(1, 4, WIDTH), cells, palette.know(tiles)).sum().backward()
+    assert cells.grad is None
+
+
+def test_a_network_without_palette_knows_no_tiles(tiles: Tensor) -> None:
+    plain = network(config=replace(TINY, palette=False))
+    plain.palettes = {"arena": tiles}
+    assert plain.know(tiles) is None
+    assert plain.known("arena") is None
+    assert answers(plain, replace(random_sample(), tiles=tiles)).tiles is None
+
+
+def test_a_network_knows_the_tiles_of_the_worlds_that_it_has_palettes_of(tiles: Tensor) -> None:
+    made: Network = network()
+    made.palettes = {"arena": tiles}
+    known = made.known("arena")
+    assert isinstance(known, KnownTiles)
+    assert known.tiles.equal(tiles)
+    assert known.keys.shape == (7, made.config.width)
+    assert made.known("arena") is known
+    assert made.known("other") is None
