@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks import model_sizes
 from benchmarks.known_tiles import known_share
 from benchmarks.ray_cluster import modelled
 from benchmarks.scaling import (
@@ -36,7 +37,7 @@ from actionparty.data.tables import WorldTable
 from actionparty.errors import InvalidInputError
 from actionparty.evaluation.evaluate import EvaluationSettings
 from actionparty.rollout.rollout import BatchRollout
-from actionparty.training.checkpoint import save_weights
+from actionparty.training.checkpoint import load_network, save_weights
 from actionparty.training.trainer import Trainer
 from actionparty.types import World
 from actionparty.worlds.arena import ArenaWorld
@@ -200,3 +201,25 @@ def test_the_share_of_known_tiles_is_that_of_changed_cells() -> None:
     assert known_share(held_out, held_out) == 1
     fewer = replace(held_out, tiles=np.delete(held_out.tiles, seen[0], 0))
     assert known_share(fewer, held_out) == pytest.approx((shows != seen[0]).mean())
+
+
+def test_every_size_is_trained_evaluated_and_timed_once(tmp_path: Path) -> None:
+    worlds = ["arena"]
+    record(worlds, 60, 0, 1, tmp_path / "train", shard_steps=30)
+    record(worlds, 60, 1_000_000, 1, tmp_path / "held-out", shard_steps=30)
+    folders = {"--data": "train", "--held-out": "held-out", "--out": "sizes", "--picture": "curve.png"}
+    words = [word for option, name in folders.items() for word in (option, str(tmp_path / name))]
+    words += ["--world", "arena", "--size", "tiny", "--frames", "64", "--rollouts", "2", "--horizon", "10"]
+    options = model_sizes.parser().parse_args(words)
+    sizes = model_sizes.compare(options)
+    parameters = load_network(options.out / "tiny/weights").parameters_count
+    assert [(size.name, size.parameters) for size in sizes] == [("tiny", parameters)]
+    assert sizes[0].ms > 0
+    assert all(0 <= sizes[0].metrics[key] <= 1 for key in model_sizes.METRICS)
+    report = read_json(options.out / "tiny/report/report.json")["worlds"]["arena"]
+    assert sizes[0].metrics["ma1"] == report["ma1"]
+    assert model_sizes.compare(options) == sizes
+    assert f"{sizes[0].metrics['ma']:.3f}" in model_sizes.markdown(sizes)
+    model_sizes.draw(sizes, options.picture)
+    with Image.open(options.picture) as picture:
+        assert picture.size == (704, 440)
