@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Prepare, on a machine with a network, what a training on a machine without one needs, and say what to carry there.
 #
-#   benchmarks/gpu/prepare.sh [DATASET]        (default: datasets/all; it is read, never changed)
+#   benchmarks/gpu/prepare.sh [DATASET ...]        (default: datasets/all; they are read, never changed)
 #
-# Makes DATASET-packed and build/gpu/wheels, both ignored by git. Environment:
+# Makes DATASET-packed (named after the first) and build/gpu/wheels, both ignored by git. Environment:
 #   PYTHON           the interpreter of this project (default: .venv/bin/python)
 #   PYTHON_VERSION   of the machine that will train (default: 3.12)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-dataset=${1:-datasets/all}
-packed=$dataset-packed
+datasets=("${@:-datasets/all}")
+packed=${datasets[0]}-packed
 wheels=build/gpu/wheels
 python=${PYTHON:-.venv/bin/python}
 version=${PYTHON_VERSION:-3.12}
@@ -21,7 +21,7 @@ export PYTHONPATH=src GOMP_SPINCOUNT=0
 if [[ -e $packed ]]; then
     echo "$packed is there already and is kept; remove it to pack again."
 else
-    "$python" -m actionparty pack "$dataset" --out "$packed"
+    "$python" -m actionparty pack "${datasets[@]}" --out "$packed"
 fi
 
 rm -rf "$wheels"

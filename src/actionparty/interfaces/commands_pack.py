@@ -1,27 +1,27 @@
-"""The command ``pack``: a recorded dataset as a few small files, for machines that train."""
+"""The command ``pack``: recorded datasets as a few small files, for machines that train."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import DatasetPath, Json
+from actionparty.interfaces.commands_data import Json
 
 if TYPE_CHECKING:
     from actionparty.data.tables import WorldTable
 
 
 def pack(
-    dataset: DatasetPath,
+    datasets: Annotated[list[Path], typer.Argument(help="Folders of recorded datasets.", show_default=False)],
     out: Annotated[Path, typer.Option(help="New folder for the packed dataset.", show_default=False)],
     part_mb: Annotated[int, typer.Option(min=1, help="Largest size of one file, in MB.")] = 60,
     as_json: Json = False,
 ) -> None:
-    """Pack a dataset into a few files that load at once, without loss.
+    """Pack datasets into a few files that load at once, without loss.
 
     What training needs (tile grids, states, actions, rewards) of every world,
     about 20 bytes a frame. `actionparty train` takes the folder like any
@@ -29,18 +29,19 @@ def pack(
 
     Examples:
       actionparty pack datasets/all --out datasets/all-packed
+      actionparty pack datasets/all datasets/curious --out datasets/both
       actionparty train datasets/all-packed --out runs/all
     """
     from actionparty.data.dataset import open_dataset
     from actionparty.data.packed import write_packed
 
-    names = sorted(open_dataset(dataset).worlds)
+    names = sorted({name for dataset in datasets for name in open_dataset(dataset).worlds})
     with console.progress() as bars:
         task = bars.add_task("pack", total=len(names))
 
         def tables() -> Iterator[WorldTable]:
             for name in names:
-                table = _table(dataset, name)
+                table = _table(datasets, name)
                 if table is None:
                     console.say(f"{name}: no episodes to train on, left out")
                 else:
@@ -57,11 +58,12 @@ def pack(
     console.tell(f"{rows:,} rows, {size / max(rows, 1):.1f} bytes each -> {out}")
 
 
-def _table(dataset: Path, world: str) -> WorldTable | None:
+def _table(datasets: Sequence[Path], world: str) -> WorldTable | None:
     """Return the table of what may be trained on; None where that is nothing."""
-    from actionparty.data.dataset import load_episodes
+    from actionparty.data.dataset import load_episodes, open_dataset
     from actionparty.data.recording import FIRST_EVALUATION_SEED
     from actionparty.data.tables import WorldTable
 
-    episodes = [e for e in load_episodes(dataset, [world]) if e.seed < FIRST_EVALUATION_SEED]
+    having = [dataset for dataset in datasets if world in open_dataset(dataset).worlds]
+    episodes = [e for path in having for e in load_episodes(path, [world]) if e.seed < FIRST_EVALUATION_SEED]
     return WorldTable.of(episodes) if episodes else None
