@@ -1,7 +1,6 @@
 """Set up everything and run it: ``python3 run.py demo``, ``python3 run.py test`` or any ``actionparty`` command.
 
-Needs nothing but Python 3.11. The first start makes ``.venv`` beside this file and installs into it; later starts see
-by a stamp that nothing changed and run at once. What fails leaves no stamp: the same command can be given again.
+Needs nothing but Python 3.11. Installs into ``.venv`` once, as a stamp there says; what fails can be given again.
 """
 
 from __future__ import annotations
@@ -24,8 +23,9 @@ STAMP = VENV / "actionparty.json"
 HALF_MADE = VENV / "half-made"
 EXTRAS = {
     "demo": ("video",),
-    "play": ("serve", "video"),
-    "test": ("dev", "meltingpot", "ray", "serve", "train", "video"),
+    "play": ("agents", "video"),
+    "mcp": ("agents",),
+    "test": ("agents", "dev", "meltingpot", "ray", "rl", "train", "video"),
     "record": ("meltingpot",),
     "evaluate": ("meltingpot", "train"),
 }

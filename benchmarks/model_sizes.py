@@ -20,12 +20,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import numpy as np
 import torch
-from benchmarks.rollout_speed import measure
 from matplotlib.figure import Figure
 
 from actionparty.checkpoints import find_checkpoint, read_json, write_json
 from actionparty.config import MODEL_PRESETS
 from actionparty.data.dataset import load_episodes
+from actionparty.performance.bench import step_seconds
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.training.checkpoint import load_network
 
@@ -79,7 +79,7 @@ def milliseconds(folder: Path, held_out: Path, worlds: Sequence[str]) -> float:
         episode = next(iter(load_episodes(held_out, [world])))
         rollout = BatchRollout(network)
         rollout.reset([episode.scene(network.config.memory, network.config.context)], [0])
-        medians.append(float(np.median(measure(rollout, TIMED_STEPS, np.random.default_rng(0)))) * 1e3)
+        medians.append(float(np.median(step_seconds(rollout, TIMED_STEPS, np.random.default_rng(0)))) * 1e3)
     return float(np.mean(medians))
 
 

@@ -35,7 +35,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import numpy as np
 import torch
-from benchmarks.rollout_speed import measure
 from benchmarks.scaling_report import COUNT_GRIDS, METRICS, SUBJECTS, Row, draw, keep, markdown
 
 from actionparty.checkpoints import find_checkpoint, fingerprint, read_json
@@ -46,6 +45,7 @@ from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.labels import build_labels
 from actionparty.model.network import Network
 from actionparty.model.update import ALIVE, JUMP
+from actionparty.performance.bench import step_seconds
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.training.checkpoint import load_network
 from actionparty.types import CELL, SCENE_ROWS, Episode, Ints, Observation, Scene, SubjectStates, World, WorldSpec
@@ -110,7 +110,7 @@ def measure_cost(network: Network, grid: tuple[int, int], subjects: int, steps: 
     hook = network.render.register_forward_hook(lambda _, given, answer: drawn.append(int(given[2].mask.sum())))
     rollout = BatchRollout(network, RolloutConfig())
     rollout.reset([synthetic_scene(grid, subjects)], [0])
-    seconds = measure(rollout, steps, np.random.default_rng(0))
+    seconds = step_seconds(rollout, steps, np.random.default_rng(0))
     hook.remove()
     return {
         "grid": list(grid),

@@ -14,9 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -30,48 +29,11 @@ from actionparty.config import MODEL_PRESETS, TrainConfig
 from actionparty.data.clips import WorldClips
 from actionparty.data.dataset import load_episodes
 from actionparty.evaluation.export import HELD_OUT
+from actionparty.performance.machine import Machine, measure_machine, timed
 from actionparty.training.trainer import Trainer
 
 STATE_BYTES = 2 * (4 + 4 + 4)
 """Of each weight: itself, its gradient and its momentum in float32, each read and written once in a step."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the processor can do at best, measured."""
-
-    operations: float
-    """per second, of a large matrix product in the precision of the training"""
-    bandwidth: float
-    """bytes per second, read and written, of a large copy"""
-
-
-def timed(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Return the mean seconds of ``work``, after one call that warms up."""
-    for count in (1, repeats):
-        settle(device)
-        start = time.perf_counter()
-        for _ in range(count):
-            work()
-        settle(device)
-    return (time.perf_counter() - start) / repeats
-
-
-def settle(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def measure_machine(device: torch.device, dtype: torch.dtype) -> Machine:
-    """Multiply two large matrices, copy a large array."""
-    side = 8192 if device.type == "cuda" else 2048
-    a = torch.randn(side, side, device=device, dtype=dtype)
-    source = torch.empty(2**28, device=device, dtype=torch.uint8)
-    goal = torch.empty_like(source)
-    product = timed(lambda: a @ a, device, 20)
-    copy = timed(lambda: goal.copy_(source), device, 10)
-    return Machine(2 * side**3 / product, 2 * source.nbytes / copy)
 
 
 def saved_bytes(step: Callable[[], object]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import model_sizes
+from benchmarks.environment_speed import measure as measure_environment
+from benchmarks.environment_speed import share_of_observing
 from benchmarks.known_tiles import known_share
 from benchmarks.ray_cluster import modelled
 from benchmarks.scaling import (
@@ -24,7 +27,7 @@ from benchmarks.scaling import (
     trained_subjects,
 )
 from benchmarks.scaling_report import draw, keep, markdown, merge
-from benchmarks.training_speed import Machine, measure, saved_bytes
+from benchmarks.training_speed import measure, saved_bytes
 from PIL import Image
 from tests.training.samples import play
 
@@ -34,8 +37,10 @@ from actionparty.data.clips import WorldClips
 from actionparty.data.dataset import load_episodes
 from actionparty.data.recording import record
 from actionparty.data.tables import WorldTable
+from actionparty.environment.make import vector_env
 from actionparty.errors import InvalidInputError
 from actionparty.evaluation.evaluate import EvaluationSettings
+from actionparty.performance.machine import Machine
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.training.checkpoint import load_network, save_weights
 from actionparty.training.trainer import Trainer
@@ -223,3 +228,14 @@ def test_every_size_is_trained_evaluated_and_timed_once(tmp_path: Path) -> None:
     model_sizes.draw(sizes, options.picture)
     with Image.open(options.picture) as picture:
         assert picture.size == (704, 440)
+
+
+def test_the_speed_of_environments_counts_the_steps_of_every_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    hundredths = itertools.count()
+    monkeypatch.setattr("time.perf_counter", lambda: next(hundredths) / 100)
+    worlds = vector_env("arena", 3, backend="arena")
+    found = measure_environment(worlds, 0.05)
+    assert found["ms_p50"] == found["ms_p95"] == 10
+    assert (found["worlds"], found["subjects"], found["steps_per_second"]) == (3, 4, 300)
+    assert found["calls"] in (5, 6), "a sum of hundredths is rounded"
+    assert share_of_observing(worlds, 2) == 5

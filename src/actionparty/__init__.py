@@ -1,7 +1,7 @@
 """ActionParty: a multi-subject video world model. From one picture and one action per subject, the next frame.
 
-The way through the house: worlds -> data -> model -> training -> rollout -> evaluation -> interfaces. Public names are
-imported on first use, so that ``import actionparty`` loads neither torch nor a simulator.
+The way through the house: worlds -> data -> model -> training -> rollout -> environment -> performance -> evaluation ->
+interfaces. Public names are imported on first use, so that ``import actionparty`` loads neither torch nor a simulator.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from actionparty.types import Episode, Observation, Scene, SubjectStates, World, WorldSpec
 
 if TYPE_CHECKING:
+    from actionparty.environment.make import env, vector_env
+    from actionparty.environment.vector import VectorRollout
     from actionparty.rollout.generated_world import GeneratedWorld, generated_world, load_rollout
     from actionparty.rollout.rollout import BatchRollout
     from actionparty.rollout.scenes import load_scene, save_scene
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BatchRollout": "actionparty.rollout.rollout",
+    "VectorRollout": "actionparty.environment.vector",
+    "env": "actionparty.environment.make",
+    "vector_env": "actionparty.environment.make",
     "GeneratedWorld": "actionparty.rollout.generated_world",
     "generated_world": "actionparty.rollout.generated_world",
     "load_rollout": "actionparty.rollout.generated_world",
@@ -35,13 +40,16 @@ __all__ = [
     "Observation",
     "Scene",
     "SubjectStates",
+    "VectorRollout",
     "World",
     "WorldSpec",
+    "env",
     "generated_world",
     "load_rollout",
     "load_scene",
     "make_world",
     "save_scene",
+    "vector_env",
     "world_names",
 ]
 

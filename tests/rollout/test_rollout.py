@@ -268,6 +268,7 @@ def test_after_a_step_the_network_sees_what_a_clip_would_show(monkeypatch: pytes
             reward=clips.reward,
             end=torch.zeros(1),
             finite=torch.ones(1, dtype=torch.bool),
+            reward_odds=torch.zeros(1, 3),
         )
         monkeypatch.setattr(module, "sample_step", lambda *_, answer=answer: answer)
         step = going.step(recorded.actions[t][None])
@@ -276,6 +277,21 @@ def test_after_a_step_the_network_sees_what_a_clip_would_show(monkeypatch: pytes
     table, expected = going._started(), subjects_of(clips, world.tiles)
     for name in ("position", "facing", "alive", "past_action", "age"):
         assert torch.equal(getattr(table, name), getattr(expected, name)), name
+
+
+def test_a_step_tells_how_likely_each_reward_is_and_gives_those_that_are_likelier_than_not() -> None:
+    telling = copy.deepcopy(model())
+    telling.heads.reward.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    going = BatchRollout(telling, device=CPU)
+    going.reset([scene(step) for step in (5, 8, 12, 14)], [3, 8, 12, 40])
+    steps = play_on(going, actions(STEPS, 4))
+    odds = np.stack([s.reward_odds for s in steps])
+    assert odds.shape == (STEPS, 4, 3)
+    assert ((odds > 0) & (odds < 1)).all()
+    given = np.stack([s.rewards for s in steps]) != 0
+    assert np.array_equal(given, odds > 0.5)
+    assert 0 < given.mean() < 1
+    assert not going.last().reward_odds.any()
 
 
 def test_a_scene_shorter_than_the_models_memory_repeats_its_first_row() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from actionparty.interfaces import (
+    commands_bench,
     commands_card,
     commands_compare,
     commands_coverage,
@@ -14,6 +15,7 @@ from actionparty.interfaces import (
     commands_demo,
     commands_evaluate,
     commands_export,
+    commands_mcp,
     commands_pack,
     commands_play,
     commands_rollout,
@@ -40,10 +42,12 @@ app.command()(commands_train.train)
 app.command()(commands_rollout.rollout)
 app.command()(commands_evaluate.evaluate)
 app.command()(commands_compare.compare)
+app.command()(commands_bench.bench)
 app.command()(commands_export.export)
 app.command()(commands_card.card)
 app.command()(commands_demo.demo)
 app.command()(commands_play.play)
+app.command()(commands_mcp.mcp)
 
 
 def _version(wanted: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json
 from actionparty.interfaces.commands_evaluate import show_report
-from actionparty.interfaces.commands_rollout import shipped_checkpoint
+from actionparty.rollout.scenes import shipped_checkpoint
 
 OUTPUTS = Path("outputs")
 

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from actionparty.config import RolloutConfig, to_json
-from actionparty.errors import CheckpointError, InvalidInputError, MissingDependencyError
+from actionparty.errors import InvalidInputError, MissingDependencyError
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, Seed
 from actionparty.types import NO_ACTION, Episode, Ints, Observation, Scene, SubjectStates, World, WorldSpec
@@ -77,7 +77,7 @@ def rollout(
     from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.rollout.generated_world import GeneratedWorld
     from actionparty.rollout.rollout import BatchRollout
-    from actionparty.rollout.scenes import find_scene, load_scene
+    from actionparty.rollout.scenes import find_scene, load_scene, shipped_checkpoint
     from actionparty.training.checkpoint import load_network
 
     console.check_new(out)
@@ -201,24 +201,6 @@ def read_actions(path: Path, spec: WorldSpec) -> Ints:
                 f"{path}: step {step} has {len(row)} actions, but {spec.name} has {spec.subjects} subjects."
             )
     return np.array([[spec.action_index(str(name)) for name in row] for row in rows], np.int64)
-
-
-def shipped_checkpoint(world: str) -> str:
-    """Return the name of the shipped checkpoint that does ``world`` best.
-
-    Raises:
-        UnknownNameError: there is no such world at all.
-        CheckpointError: none of the shipped checkpoints knows it.
-    """
-    from actionparty.checkpoints import find_checkpoint, shipped_names
-    from actionparty.rollout.scenes import best_checkpoints
-    from actionparty.worlds.catalogue import world_spec
-
-    best = best_checkpoints([find_checkpoint(name) for name in shipped_names()])
-    if world in best:
-        return best[world].name
-    world_spec(world)
-    raise CheckpointError(f"no weights for {world} come with the package: train some and give them as --checkpoint.")
 
 
 def _scene_from_data(path: Path, world: str, number: str, network: Network) -> Scene:

@@ -45,6 +45,8 @@ class RolloutStep:
     """(B,)"""
     finite: Bools
     """(B,) False where the network said something that is no number: the frame is then not to be trusted"""
+    reward_odds: Floats
+    """(B, N) probability that the reward is not zero"""
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ class BatchRollout:
             sampled.reward.cpu().numpy(),
             (sampled.end > 0.5).cpu().numpy(),
             sampled.finite.cpu().numpy(),
+            sampled.reward_odds.cpu().numpy(),
         )
 
     def last(self) -> RolloutStep:
@@ -250,6 +253,7 @@ class BatchRollout:
             torch.zeros(b, n),
             torch.zeros(b),
             torch.ones(b, dtype=torch.bool),
+            torch.zeros(b, n),
         )
         return self._answer(nothing)
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.checkpoints import quality
+from actionparty.checkpoints import find_checkpoint, quality, shipped_names
 from actionparty.data.files import NPZ_DAMAGE
-from actionparty.errors import InvalidInputError, unknown_name
+from actionparty.errors import CheckpointError, InvalidInputError, unknown_name
 from actionparty.types import FACINGS, NO_ACTION, Scene, SubjectStates, WorldSpec
+from actionparty.worlds.catalogue import world_spec
 
 FORMAT = 1
 SCENES = "scenes"
@@ -112,6 +113,20 @@ def best_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
             if world not in best or score > best[world][0]:
                 best[world] = score, folder
     return {world: folder for world, (_, folder) in sorted(best.items())}
+
+
+def shipped_checkpoint(world: str) -> str:
+    """Return the name of the shipped checkpoint that does ``world`` best.
+
+    Raises:
+        UnknownNameError: there is no such world at all.
+        CheckpointError: none of the shipped checkpoints knows it.
+    """
+    best = best_checkpoints([find_checkpoint(name) for name in shipped_names()])
+    if world in best:
+        return best[world].name
+    world_spec(world)
+    raise CheckpointError(f"no weights for {world} come with the package: train some and give them as checkpoint.")
 
 
 def scene_paths(checkpoint: Path, world: str) -> list[Path]:

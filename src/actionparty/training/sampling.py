@@ -20,6 +20,7 @@ from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, 
 from actionparty.training.flow import denoise
 
 _UNLIKELY = 0.2
+"""A cell to land on, or a tile to show, that is less likely than this share of the likeliest is never drawn."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class SampledStep:
     """(B,) probability that the episode ends here"""
     finite: Tensor
     """(B,) bool, whether everything that the network said of this step was finite"""
+    reward_odds: Tensor
+    """(B, N) probability that the reward is not zero"""
 
 
 def sample_step(
@@ -161,7 +164,8 @@ def _sampled(
 ) -> SampledStep:
     happens, value, end = network.heads(features, subjects.mask)
     reward = torch.where(happens > 0, symexp(value), torch.zeros_like(value))
-    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, torch.sigmoid(end), sound)
+    odds, over = torch.sigmoid(happens), torch.sigmoid(end)
+    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, over, sound, odds)
 
 
 def _resolve_states(
@@ -217,7 +221,7 @@ def _conclude(
 def draw_likely(logits: Tensor, lots: Tensor) -> Tensor:
     """Draw from ``logits`` (..., n) by inverse transform of uniform ``lots`` (...); long.
 
-    What is less than ``_UNLIKELY`` as likely as the likeliest is left out (min-p sampling, arXiv 2407.01082): many
+    What is less than ``_UNLIKELY`` times as likely as the likeliest is left out (min-p, arXiv 2407.01082): many
     walls, each hardly possible, together caught subjects that should have come back on the floor.
     """
     odds = logits.softmax(-1)

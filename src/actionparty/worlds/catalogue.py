@@ -41,6 +41,11 @@ def world_spec(name: str) -> WorldSpec:
     return WorldSpec(name, subjects, (height, width), (*MOVES, *effects.split()))
 
 
+def family(name: str) -> str:
+    """Return whether a world is the ``arena`` or one of ``meltingpot``; raise ``UnknownNameError``."""
+    return ARENA if world_spec(name).name == ARENA else "meltingpot"
+
+
 def check_available(name: str) -> None:
     """Raise ``UnknownNameError`` or ``MissingDependencyError`` where a world can't be made here; makes nothing."""
     world_spec(name)
@@ -71,6 +76,5 @@ def make_world(name: str, subjects: int | None = None) -> World:
 
 
 def _entry(name: str, installed: bool) -> CatalogueEntry:
-    family = ARENA if name == ARENA else "meltingpot"
-    available = installed or family == ARENA
-    return CatalogueEntry(world_spec(name), family, available, "" if available else meltingpot_sources.INSTALL)
+    available = installed or name == ARENA
+    return CatalogueEntry(world_spec(name), family(name), available, "" if available else meltingpot_sources.INSTALL)

@@ -1,0 +1,1 @@
+"""Worlds as environments for reinforcement learning: PettingZoo, arrays for many worlds at once, SB3 and TorchRL."""

@@ -1,0 +1,96 @@
+"""The command ``bench``: how fast a world is generated here, and how far that is from what the machine can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actionparty.errors import InvalidInputError
+from actionparty.interfaces import console
+from actionparty.interfaces.commands_data import Json, usable_cores
+
+if TYPE_CHECKING:
+    import torch
+
+    from actionparty.performance.bench import Bench
+
+
+def bench(
+    world: Annotated[str, typer.Argument(help="World to generate.")] = "collaborative_cooking__crowded",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Shipped name or folder; by default what does this world best.", show_default=False),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of one rollout.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Rollouts in the batch.")] = 16,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; by default as many as this process may use.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Measure how fast a world is generated, decoding to pixels included.
+
+    One rollout and a batch of them; where the time goes; and the two floors
+    under a frame: its operations at the speed of a large matrix product on
+    this machine, its bytes at the speed of a large copy.
+
+    Examples:
+      actionparty bench
+      actionparty bench clean_up --threads 2 --json
+    """
+    import torch
+
+    from actionparty.checkpoints import find_checkpoint
+    from actionparty.performance.bench import bench as measure
+    from actionparty.rollout.scenes import load_scene, scene_paths, shipped_checkpoint
+    from actionparty.training.checkpoint import load_network
+
+    folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
+    scenes = [load_scene(path) for path in scene_paths(folder, world)]
+    torch.set_num_threads(_threads(threads))
+    chosen = _device(device)
+    with console.progress() as bars:
+        bars.add_task(f"{world}, {torch.get_num_threads()} threads", total=None)
+        found = measure(load_network(folder), scenes, steps, batch, device=chosen)
+    if as_json:
+        console.print_json(found.to_json())
+    else:
+        _show(found)
+
+
+def _threads(wanted: int | None) -> int:
+    most = usable_cores()
+    if wanted is not None and wanted > most:
+        raise InvalidInputError(f"--threads {wanted}: this process may use {most}, and more of them are slower.")
+    return wanted or most
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidInputError(f"--device {name}: no such device; give cpu or cuda.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInputError(f"--device {name}: PyTorch sees no GPU here.")
+    if device.type not in ("cpu", "cuda"):
+        raise InvalidInputError(f"--device {name}: measured are cpu and cuda.")
+    return device
+
+
+def _show(found: Bench) -> None:
+    size = f"{found.subjects} subjects, {found.cells} cells"
+    console.tell(f"{found.world}, {size}; {found.device}, {found.threads} threads")
+    console.tell(f"one rollout {found.fps_single} frames/s, {found.ms_p50} ms a frame (p95 {found.ms_p95})")
+    console.tell(f"{found.batch} rollouts together {found.fps_batched} frames/s; {found.peak_mb} MB at most")
+    whole = sum(found.parts_ms.values())
+    rows = [(part, ms, ms / whole) for part, ms in found.parts_ms.items()]
+    console.print_table("", ("part", "ms", "share"), rows)
+    operations = f"{found.gflop_per_frame} GFLOP at {found.peak_gflops:.0f} GFLOP/s"
+    console.tell(f"floor by operations {found.floor_ms_operations} ms ({operations})")
+    moved = f"{found.mb_per_frame} MB at {found.bandwidth_gb_s} GB/s"
+    console.tell(f"floor by bytes {found.floor_ms_bytes} ms ({moved})")
+    console.tell(f"{found.gap} times the higher floor; MFU {found.mfu}")

@@ -1,0 +1,188 @@
+"""Measure how fast a world is generated, decoding to pixels included: alone, in a batch, by part, against the machine.
+
+Two floors lie under a frame: its operations at the speed of a large matrix product, and the bytes that must move at
+least (all weights once, the frames read and the frame written) at the speed of a large copy.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from actionparty.config import RolloutConfig
+from actionparty.errors import InvalidInputError
+from actionparty.model.network import Network
+from actionparty.performance.machine import Machine, measure_machine, settle
+from actionparty.performance.parts import PARTS, parts_timed
+from actionparty.rollout.rollout import BatchRollout
+from actionparty.types import CELL_CHANNELS, Scene
+
+WARM_UP = 10
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured of one world; times are wall times with pixels decoded."""
+
+    device: str
+    threads: int
+    world: str
+    subjects: int
+    cells: int
+    calls_per_frame: int
+    """Network calls: observe, each update step, each render step"""
+    fps_single: float
+    """World frames per second of one rollout"""
+    fps_batched: float
+    batch: int
+    ms_p50: float
+    """Milliseconds of a step of one rollout"""
+    ms_p95: float
+    peak_mb: int
+    """Most memory that the process (on a GPU: PyTorch there) held"""
+    mfu: float | None
+    """Share of the machine's measured operations per second that one rollout uses"""
+    parts_ms: dict[str, float] = field(default_factory=dict)
+    """Mean milliseconds of a step by part, measured apart; ``other`` is what the parts leave"""
+    gflop_per_frame: float = 0.0
+    mb_per_frame: float = 0.0
+    floor_ms_operations: float = 0.0
+    floor_ms_bytes: float = 0.0
+    gap: float = 0.0
+    """Median time of a step over the higher floor"""
+    peak_gflops: float = 0.0
+    bandwidth_gb_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``actionparty bench --json`` prints."""
+        return asdict(self)
+
+
+def bench(
+    network: Network,
+    scenes: Sequence[Scene],
+    steps: int = 100,
+    batch: int = 16,
+    settings: RolloutConfig | None = None,
+    device: torch.device | None = None,
+    machine: Machine | None = None,
+) -> Bench:
+    """Measure ``network`` from ``scenes`` of one world over ``steps`` steps with random actions; takes seconds.
+
+    Raises:
+        InvalidInputError: a number below 1, or no scene.
+    """
+    for name, value in (("steps", steps), ("batch", batch), ("scenes", len(scenes))):
+        if value < 1:
+            raise InvalidInputError(f"{name} must be at least 1, but is {value}.")
+    rng = np.random.default_rng(0)
+    single = _started(network, scenes, 1, settings, device)
+    seconds = step_seconds(single, steps, rng)
+    parts = _parts(single, max(1, steps // 4), rng)
+    operations = _operations(single, rng)
+    peak = peak_mb(single.device)
+    many = _started(network, scenes, batch, settings, device)
+    batched = step_seconds(many, max(4, steps // batch), rng)
+    best = machine or measure_machine(single.device, torch.float32)
+    moved = least_bytes(single)
+    floors = operations / best.operations * 1e3, moved / best.bandwidth * 1e3
+    p50, p95 = (float(np.percentile(seconds, share)) * 1e3 for share in (50, 95))
+    spec = single.spec
+    return Bench(
+        device=device_name(single.device),
+        threads=torch.get_num_threads(),
+        world=spec.name,
+        subjects=spec.subjects,
+        cells=spec.grid[0] * spec.grid[1],
+        calls_per_frame=calls_per_frame(network, single.settings),
+        fps_single=round(len(seconds) / sum(seconds), 1),
+        fps_batched=round(batch * len(batched) / sum(batched), 1),
+        batch=batch,
+        ms_p50=round(p50, 2),
+        ms_p95=round(p95, 2),
+        peak_mb=peak,
+        mfu=round(operations * len(seconds) / sum(seconds) / best.operations, 4),
+        parts_ms=parts,
+        gflop_per_frame=round(operations / 1e9, 4),
+        mb_per_frame=round(moved / 1e6, 2),
+        floor_ms_operations=round(floors[0], 3),
+        floor_ms_bytes=round(floors[1], 3),
+        gap=round(p50 / max(floors), 1),
+        peak_gflops=round(best.operations / 1e9, 1),
+        bandwidth_gb_s=round(best.bandwidth / 1e9, 1),
+    )
+
+
+def step_seconds(rollout: BatchRollout, steps: int, rng: np.random.Generator) -> list[float]:
+    """Return the seconds of each of ``steps`` steps with random actions, after a warm-up."""
+    seconds = []
+    for _ in range(WARM_UP + steps):
+        actions = _actions(rollout, rng)
+        settle(rollout.device)
+        start = time.perf_counter()
+        rollout.step(actions)
+        settle(rollout.device)
+        seconds.append(time.perf_counter() - start)
+    return seconds[WARM_UP:]
+
+
+def least_bytes(rollout: BatchRollout) -> int:
+    """Return the bytes that a step of one rollout must move: weights, context frames, the next frame."""
+    network, (h, w) = rollout.network, rollout.spec.grid
+    frames = (network.config.context + 1) * h * w * CELL_CHANNELS
+    return sum(p.numel() * p.element_size() for p in network.parameters()) + frames
+
+
+def calls_per_frame(network: Network, settings: RolloutConfig) -> int:
+    """Return how often the network is called for a frame."""
+    return settings.update_steps if network.joint is not None else 1 + settings.update_steps + settings.render_steps
+
+
+def peak_mb(device: torch.device) -> int:
+    """Return the most megabytes held so far: by PyTorch on a GPU, else by this process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return round(kilobytes / 1024)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what people call the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def _started(
+    network: Network, scenes: Sequence[Scene], count: int, settings: RolloutConfig | None, device: torch.device | None
+) -> BatchRollout:
+    rollout = BatchRollout(network, settings, device)
+    rollout.reset([scenes[k % len(scenes)] for k in range(count)], list(range(count)))
+    return rollout
+
+
+def _actions(rollout: BatchRollout, rng: np.random.Generator) -> Any:
+    return rng.integers(len(rollout.spec.actions), size=(rollout.size, rollout.spec.subjects))
+
+
+def _parts(rollout: BatchRollout, steps: int, rng: np.random.Generator) -> dict[str, float]:
+    with parts_timed(rollout) as seconds:
+        whole = sum(step_seconds(rollout, steps, rng)) / steps
+        found = {part: seconds[part] / (WARM_UP + steps) for part in PARTS if part in seconds}
+    found["other"] = max(0.0, whole - sum(found.values()))
+    return {part: round(value * 1e3, 3) for part, value in found.items()}
+
+
+def _operations(rollout: BatchRollout, rng: np.random.Generator) -> float:
+    """Return the floating-point operations of a step, counted by PyTorch while a few run (the cells drawn differ)."""
+    with FlopCounterMode(display=False) as counter:
+        for _ in range(WARM_UP):
+            rollout.step(_actions(rollout, rng))
+    return float(counter.get_total_flops()) / WARM_UP

@@ -1,0 +1,59 @@
+"""Where the time of a step goes: a stopwatch on the parts of a rollout."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from actionparty.performance.machine import settle
+from actionparty.rollout.rollout import BatchRollout
+
+PARTS = ("draw", "observe", "update", "render", "decode")
+"""In the order of a step: its noise; the network's parts; the pixels that are shown, and the next context."""
+
+
+@contextmanager
+def parts_timed(rollout: BatchRollout) -> Iterator[dict[str, float]]:
+    """Yield the seconds that ``rollout`` has spent in each of ``PARTS`` since; they grow with every step.
+
+    On a GPU the parts are waited for one by one, so that their sum is more than a step takes.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    watched = _watched(rollout)
+    for part, owner, method in watched:
+        setattr(owner, method, _Stopwatch(getattr(owner, method), seconds, part, rollout))
+    try:
+        yield seconds
+    finally:
+        for _, owner, method in watched:
+            delattr(owner, method)
+
+
+def _watched(rollout: BatchRollout) -> list[tuple[str, Any, str]]:
+    network = rollout.network
+    own = [("draw", rollout, "_draw"), ("decode", rollout, "_advance"), ("decode", rollout, "_answer")]
+    if network.joint is not None:
+        return [*own, ("update", network.joint, "forward")]
+    return [
+        *own,
+        ("observe", network.observe, "forward"),
+        *(("update", network.update, method) for method in ("remember", "forward")),
+        *(("render", network.render, method) for method in ("resolve", "forward")),
+    ]
+
+
+class _Stopwatch:
+    """Calls a function and adds the seconds it took to a part."""
+
+    def __init__(self, function: Any, seconds: dict[str, float], part: str, rollout: BatchRollout) -> None:
+        self._function, self._seconds, self._part, self._device = function, seconds, part, rollout.device
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        result = self._function(*arguments, **options)
+        settle(self._device)
+        self._seconds[self._part] += time.perf_counter() - start
+        return result
