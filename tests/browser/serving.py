@@ -161,9 +161,9 @@ class Watched:
         data: dict[str, str] = self.page.locator("#world").evaluate("canvas => ({...canvas.dataset})")
         return int(data["branch"]), int(data["step"])
 
-    def picture(self) -> Frame:
+    def picture(self, canvas: str = "#world") -> Frame:
         """Return the pixels on the screen, (H, W, 3)."""
-        got: dict[str, Any] = self.page.locator("#world").evaluate(
+        got: dict[str, Any] = self.page.locator(canvas).evaluate(
             "c => ({w: c.width, h: c.height, p: [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]})"
         )
         return np.array(got["p"], np.uint8).reshape(got["h"], got["w"], 4)[..., :3]

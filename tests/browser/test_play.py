@@ -27,6 +27,8 @@ COINS, CROWDED = "coins", "collaborative_cooking__crowded"
 NOOP, FORWARD, TURN_LEFT, TURN_RIGHT = 0, 1, 5, 6
 BY_FACING = "localStorage.setItem('actionparty.steering', 'facing');"
 """Up means forward; what a page does unless told otherwise is to turn first and then walk."""
+VISIBLE = 8
+"""Mean difference of a cell's values from which on the page marks it."""
 PHONE = {"viewport": {"width": 400, "height": 800}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 
 
@@ -174,33 +176,6 @@ def test_a_late_spectator_sees_the_present_and_steers_nothing(base: str, open_pa
     assert late.page.locator(".seat.mine").get_attribute("data-subject") != "2"
 
 
-def test_pause_scrub_and_fork(base: str, open_page: OpenPage) -> None:
-    room = open_room(base, CROWDED)
-    ada, grace = open_page("Ada"), open_page("Grace")
-    for page in (ada, grace):
-        page.enter(base, room)
-    ada.take(0)
-    ada.wait_for_step(12)
-    ada.pause()
-    branch, newest = ada.shown()
-    seen = dict(ada.frames)
-    for step in (newest - 2, 3, 7):
-        ada.page.locator("#timeline").fill(str(step))
-        for page in (ada, grace):
-            page.wait_for("step => document.querySelector('#world').dataset.step === String(step)", step)
-            np.testing.assert_array_equal(page.picture(), seen[branch, step].frame)
-    ada.page.get_by_role("button", name="Play on from the step").click()
-    grace.wait_for("() => Number(document.querySelector('#world').dataset.step) >= 10")
-    ada.wait_for_step(10)
-    ada.pause()
-    other, step = ada.shown()
-    assert other != branch
-    assert "branch 2" in ada.page.locator(".where").inner_text()
-    assert int(ada.page.locator("#timeline").get_attribute("max") or 0) == step
-    for page in (ada, grace):
-        np.testing.assert_array_equal(page.frames[other, 8].frame, ada.frames[other, 8].frame)
-
-
 def test_the_sandbox_changes_saves_and_shares_a_scene(base: str, open_page: OpenPage, tmp_path: Path) -> None:
     ada = open_page("Ada", permissions=["clipboard-read", "clipboard-write"])
     page = ada.page
@@ -289,19 +264,6 @@ def free_cells(decoded: Decoded) -> list[tuple[int, int]]:
     return dark
 
 
-def test_what_was_played_can_be_taken_away(base: str, open_page: OpenPage, tmp_path: Path) -> None:
-    ada = open_page()
-    ada.enter(base, open_room(base, COINS))
-    ada.wait_for_step(4)
-    ada.pause()
-    ada.page.get_by_role("button", name="Export what was played").click()
-    with ada.page.expect_download() as taken:
-        ada.page.get_by_role("menuitem", name="Replay file").click()
-    taken.value.save_as(tmp_path / "played.replay")
-    assert taken.value.suggested_filename.endswith(".replay")
-    assert (tmp_path / "played.replay").stat().st_size > 500
-
-
 def test_it_shows_what_the_model_looks_at(base: str, open_page: OpenPage) -> None:
     ada = open_page()
     ada.enter(base, open_room(base, COINS))
@@ -325,6 +287,12 @@ def test_the_real_simulator_runs_beside(base: str, open_page: OpenPage) -> None:
     ada.page.locator(".verdict").wait_for()
     ada.wait_for_step(ada.shown()[1] + 2)
     ada.pause()
+    generated, real = ada.picture(), ada.picture(".board.simulated .pixels")
+    h, w = generated.shape[0] // 8, generated.shape[1] // 8
+    off = np.abs(generated.astype(int) - real).reshape(h, 8, w, 8, 3).mean((1, 3, 4))
+    differ = int((off > VISIBLE).sum())
+    told = f"{differ} of {h * w} cells differ" if differ else "no visible difference"
+    assert ada.page.locator(".verdict").inner_text() == told
     ada.page.locator("#timeline").fill("0")
     ada.page.get_by_role("button", name="Play on from the step").click()
     ada.page.locator(".board.simulated").wait_for(state="hidden")  # it can't follow into a branch

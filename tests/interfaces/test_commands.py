@@ -311,6 +311,7 @@ def test_a_card_says_what_was_measured_and_which_worlds_are_experimental(box: Pa
     found = report["worlds"]["arena"]
     assert quality(tmp_path / "box")["arena"]["ma1"] == found["ma1"]
     assert f"| {found['ma1']:.3f} |" in text
+    assert "reward AP" not in text  # nobody is rewarded in its held-out episodes
     assert fingerprint(box)[:12] in text
     weak = found["ma1"] < 0.95
     assert is_experimental(quality(tmp_path / "box")["arena"]) == weak
@@ -319,6 +320,19 @@ def test_a_card_says_what_was_measured_and_which_worlds_are_experimental(box: Pa
     assert is_experimental({"ma1": 0.94})
     assert quality(box) == {}
     assert not is_experimental(None)
+
+
+def test_a_card_shows_rewards_where_a_world_has_any(box: Path, tmp_path: Path) -> None:
+    shutil.copytree(box, tmp_path / "box")
+    report = run("evaluate", box, "--rollouts", 2, "--horizon", 3, "--out", tmp_path / "report", "--json")
+    for row in (report["worlds"]["arena"], report["mean"]):
+        row |= {"reward_ap": 0.625, "return_correlation": -0.375, "reward_error": 0.5}
+    (tmp_path / "report" / "report.json").write_text(json.dumps(report))
+    run("card", tmp_path / "box", "--report", tmp_path / "report")
+    text = (tmp_path / "box" / "MODEL_CARD.md").read_text()
+    assert "| EA | reward AP | return r | detector |" in text
+    assert text.count("| 0.625 | -0.375 |") == 2  # the world and the mean
+    assert quality(tmp_path / "box")["arena"]["reward_error"] == 0.5
 
 
 def test_a_card_is_about_the_weights_that_were_measured(box: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_workers_that_cannot_start_end_the_run_with_their_reason(
 def test_tasks_measure_a_checkpoint_to_the_same_report_byte_for_byte(
     workers: int, one_thread: None, tmp_path: Path
 ) -> None:
-    line = ("evaluate", write_checkpoint(tmp_path / "weights", 1), *SHORT, "--snap", "--json", "--out")
+    line = ("evaluate", write_checkpoint(tmp_path / "weights", 1), *SHORT, "--json", "--out")
     here = run(*line, tmp_path / "here")
     assert run(*line, tmp_path / "there", "--ray", "auto") == here
     assert contents(tmp_path / "there") == contents(tmp_path / "here")

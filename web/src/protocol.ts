@@ -35,6 +35,17 @@ export interface InsideSubject {
   attention: number[];
 }
 
+/** What was played from one start or fork on. */
+export interface BranchInfo {
+  /** As frames name it. */
+  branch: number;
+  /** As people call it: counted from 1 since the world began. */
+  ordinal: number;
+  /** The step at which it left another branch, null for the first. */
+  forked: number | null;
+  last: number;
+}
+
 export interface Welcome {
   type: "welcome";
   room: string;
@@ -45,6 +56,7 @@ export interface Welcome {
   first: number;
   last: number;
   branch: number;
+  branches: BranchInfo[];
   hz: number;
   paused: boolean;
   seats: Seat[];
@@ -62,6 +74,7 @@ export interface Status {
   first: number;
   last: number;
   branch: number;
+  branches: BranchInfo[];
   step: number;
 }
 
@@ -95,6 +108,7 @@ export type ClientMessage =
   | { type: "world"; world: string; scene: number }
   | { type: "speed"; hz: number }
   | { type: "scrub" | "fork"; step: number }
+  | { type: "branch"; branch: number }
   | { type: "export"; format: "mp4" | "gif" | "replay" }
   | { type: "edit"; ops: EditOp[] }
   | { type: "load_scene"; data: string }

@@ -2,6 +2,7 @@
 
 import { Actor, meaningOf, type ActorMessage, type Meaning } from "./actor";
 import { fetchRooms, fetchWorlds, pageAddress, socketAddress, type WorldCard } from "./api";
+import { BranchList } from "./branches";
 import { Connection } from "./connection";
 import { Gamepads, Keyboard, Legend, Meter, TouchPad } from "./controls";
 import { h, icon, iconButton, setText } from "./dom";
@@ -55,6 +56,7 @@ export class Room {
   private readonly stage: Stage;
   private readonly seats: SeatList;
   private readonly transport: Transport;
+  private readonly branches = new BranchList((branch) => this.send({ type: "branch", branch }));
   private readonly legend = new Legend();
   private readonly touch: TouchPad;
   private readonly editor: Editor;
@@ -139,7 +141,7 @@ export class Room {
       "div", { class: "room-view", onclick: freeKeys, onchange: freeKeys },
       h("header", { class: "topbar" },
         h("button", { type: "button", class: "brand", "aria-label": "ActionParty: all worlds", onclick: () => this.options.leave() }, logo(), h("span", {}, "ActionParty")),
-        h("div", { class: "heading" }, worlds, h("span", { class: "spacer" }), this.meter.root, this.people),
+        h("div", { class: "heading" }, worlds, this.branches.root, h("span", { class: "spacer" }), this.meter.root, this.people),
         iconButton("invite", "Invite friends", () => this.invite(), "Invite"), themeButton()),
       this.notices.banner,
       h("main", { class: "play" }, h("div", { class: "centre" }, this.stage.root, this.prompt, this.notices.root),
@@ -190,7 +192,7 @@ export class Room {
       return this.stage.showSimulated(picture);
     }
     const advanced = frame.step > this.state.step;
-    this.stage.showGenerated(picture);
+    this.stage.showGenerated(picture, frame);
     this.change({ type: "frame", frame });
     if (this.simulated && this.checking) this.follow(this.simulated);
     if (advanced) this.stage.celebrate(this.state);
@@ -256,6 +258,7 @@ export class Room {
     this.stage.update(state);
     this.seats.update(state);
     this.transport.update(state);
+    this.branches.update(state);
     this.editor.update(state.world, state.subjects);
     this.meter.show(state);
     setText(this.people, state.people === 1 ? "1 person" : `${state.people} people`);

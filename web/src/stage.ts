@@ -59,10 +59,12 @@ export class Stage {
     return this.hovered ?? mySeat(state)?.subject ?? Math.max(0, state.subjects.findIndex((s) => s.alive));
   }
 
-  /** Show a generated picture. */
-  showGenerated(picture: Picture): void {
+  /** Show a generated picture; the canvas says of which step of which branch. */
+  showGenerated(picture: Picture, { step, branch }: { step: number; branch: number }): void {
     const first = this.generated.picture?.width !== picture.width || this.generated.picture.height !== picture.height;
     this.generated.show(picture);
+    this.canvas.dataset["step"] = String(step);
+    this.canvas.dataset["branch"] = String(branch);
     if (first) this.layout();
   }
 
@@ -106,10 +108,7 @@ export class Stage {
   /** Take over what is known of the room and draw it. */
   update(state: RoomState): void {
     this.state = state;
-    const { canvas } = this.generated;
-    canvas.dataset["step"] = String(state.step);
-    canvas.dataset["branch"] = String(state.branch);
-    canvas.setAttribute("aria-label", `${state.world?.title ?? "World"}, step ${state.step}`);
+    this.canvas.setAttribute("aria-label", `${state.world?.title ?? "World"}, step ${state.step}`);
     this.redraw();
   }
 

@@ -1,6 +1,6 @@
 /** What the page knows of its room, and how each message changes it. Pure: no socket, no document. */
 
-import type { InsideSubject, Seat, ServerMessage, WorldInfo } from "./protocol";
+import type { BranchInfo, InsideSubject, Seat, ServerMessage, WorldInfo } from "./protocol";
 import type { FrameMessage, SubjectState } from "./wire";
 
 export type Phase = "connecting" | "live" | "lost" | "closed";
@@ -21,8 +21,8 @@ export interface RoomState {
   first: number;
   last: number;
   branch: number;
-  /** How often somebody branched off since the last start. */
-  forks: number;
+  /** All that can be gone on with, in the order in which they were begun. */
+  branches: BranchInfo[];
   /** The step that is on the screen. */
   step: number;
   subjects: SubjectState[];
@@ -43,7 +43,7 @@ export type RoomEvent =
 export function initialState(room: string): RoomState {
   return {
     phase: "connecting", room, token: null, world: null, seats: [], people: 0, simulator: false, paused: false,
-    hz: 8, realHz: 0, slow: false, message: null, first: 0, last: 0, branch: 0, forks: 0, step: 0, subjects: [], inside: null,
+    hz: 8, realHz: 0, slow: false, message: null, first: 0, last: 0, branch: 0, branches: [], step: 0, subjects: [], inside: null,
     latency: null, reason: null,
   };
 }
@@ -55,14 +55,14 @@ export function reduce(state: RoomState, event: RoomEvent): RoomState {
       return {
         ...state, phase: "live", room: event.room, token: event.token, world: event.world, seats: event.seats,
         people: event.people, simulator: event.simulator, paused: event.paused, hz: event.hz, first: event.first,
-        last: event.last, branch: event.branch, forks: 0, step: event.step, inside: null, reason: null,
+        last: event.last, branch: event.branch, branches: event.branches, step: event.step, inside: null, reason: null,
       };
     case "seats":
       return { ...state, seats: event.seats, people: event.people ?? state.people };
     case "status":
       return {
         ...state, paused: event.paused, hz: event.hz, realHz: event.real_hz, slow: event.slow, message: event.message,
-        first: event.first, last: event.last, step: event.step, ...branched(state, event.branch),
+        first: event.first, last: event.last, step: event.step, branch: event.branch, branches: event.branches,
       };
     case "frame":
       return withFrame(state, event.frame);
@@ -85,13 +85,9 @@ function withFrame(state: RoomState, frame: FrameMessage): RoomState {
   if (frame.simulator) return state;
   const grew = frame.branch !== state.branch || frame.step > state.last;
   return {
-    ...state, step: frame.step, ...branched(state, frame.branch), subjects: frame.subjects,
+    ...state, step: frame.step, branch: frame.branch, subjects: frame.subjects,
     last: grew ? frame.step : state.last,
   };
-}
-
-function branched(state: RoomState, branch: number): Pick<RoomState, "branch" | "forks"> {
-  return { branch, forks: state.forks + (branch === state.branch ? 0 : 1) };
 }
 
 /** Return the seat that this page holds, or null. */

@@ -146,8 +146,7 @@ export class Transport {
     const { state } = this;
     if (!state) return;
     const behind = state.last - step;
-    const branch = state.forks > 0 ? `branch ${state.forks + 1} · ` : "";
-    setText(this.where, `${branch}step ${step}${behind > 0 && state.paused ? ` (−${behind})` : ""}`);
+    setText(this.where, `step ${step}${behind > 0 && state.paused ? ` (−${behind})` : ""}`);
     setAttribute(this.bar, "aria-valuetext", `step ${step} of ${state.last}`);
   }
 

@@ -34,7 +34,7 @@ Ray = Annotated[
 DatasetPath = Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)]
 
 
-def default_workers() -> int:
+def usable_cores() -> int:
     """Return the number of processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -155,7 +155,7 @@ def _crew(ray: str | None) -> Iterator[tuple[MakeCrew, int]]:
     from actionparty.data.ray_crew import RayCrew, cluster
 
     if ray is None:
-        yield LocalCrew, default_workers()
+        yield LocalCrew, usable_cores()
         return
     with cluster(ray) as cpus:
         yield RayCrew, cpus

@@ -32,7 +32,19 @@ HELD_OUT_ROWS = 1000
 identity) may show what it carries."""
 SHIPPED = "starter"
 """Shipped weights whose held-out episodes serve where there is no simulator."""
-SHOWN = ("ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "changed_tile", "isolation", "swap", "detector")
+SHOWN = (
+    "ma1",
+    "ma1_moving",
+    "sa1",
+    "ma",
+    "sp_mean",
+    "ea",
+    "changed_tile",
+    "isolation",
+    "swap",
+    "reward_ap",
+    "detector",
+)
 _DEFAULTS = RolloutConfig()
 
 

@@ -17,6 +17,7 @@ from actionparty.errors import InvalidInputError, MissingDependencyError
 from actionparty.interfaces import console
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.types import ASGIApp
 
 DEFAULT_PORT = 8765
@@ -59,7 +60,7 @@ def play(
     """
     listening = listen(host, port)
     key = room_key(host, key)
-    app = _make_app(checkpoint, world, key, joint=joint)
+    app = make_app(checkpoint, world, key, joint=joint)
     query = f"/?key={key}" if key else "/"
     link = f"http://{'localhost' if host in _OPEN else _bracketed(host)}:{port}{query}"
     console.tell(f"Play:    {link}")
@@ -152,9 +153,15 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _make_app(checkpoint: str | None, worlds: list[str] | None, key: str | None, *, joint: bool) -> ASGIApp:
+def make_app(checkpoint: str | None, worlds: list[str] | None, key: str | None, *, joint: bool) -> ASGIApp:
+    """Return the application of a playground.
+
+    Raises:
+        MissingDependencyError: no web server is installed.
+        ActionPartyError: the checkpoint or a world can't be played; the message says why.
+    """
     try:
-        from actionparty.interfaces.play.server import make_app
+        from actionparty.interfaces.play import server
     except ImportError as error:
         raise MissingDependencyError("playing needs a web server: pip install 'actionparty[serve]'") from error
     from actionparty.interfaces.play.engine import Engine
@@ -162,7 +169,7 @@ def _make_app(checkpoint: str | None, worlds: list[str] | None, key: str | None,
     from actionparty.interfaces.play.menu import ShippedMenu
 
     menu = ShippedMenu(*_folders(checkpoint), only=worlds)
-    return make_app(menu, Engine.from_checkpoints(menu.homes, joint=joint), door=Door(key))
+    return server.make_app(menu, Engine.from_checkpoints(menu.homes, joint=joint), door=Door(key))
 
 
 def _folders(checkpoint: str | None) -> list[Path]:
@@ -172,6 +179,12 @@ def _folders(checkpoint: str | None) -> list[Path]:
 
 
 def _serve(app: ASGIApp, listening: socket.socket) -> None:
+    with listening, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it
+        web_server(app).run(sockets=[listening])
+
+
+def web_server(app: ASGIApp) -> uvicorn.Server:
+    """Return a web server for the application of a playground."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -186,5 +199,4 @@ def _serve(app: ASGIApp, listening: socket.socket) -> None:
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=2,
     )
-    with listening, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it
-        uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)

@@ -49,7 +49,9 @@ FILM_RATE = 6.0
 """Steps shown in a second; Melting Pot itself is played at 8."""
 GIF_STEPS = 60
 SHEET_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-_MEASURED = EvaluationSettings(rollouts=8, horizon=100, steps_per_episode=16, probes_per_episode=8, batch=8)
+_MEASURED = EvaluationSettings(
+    rollouts=8, horizon=100, steps_per_episode=16, probes_per_episode=8, rewarded_per_episode=8, batch=8
+)
 Echo = Callable[[str], None]
 
 

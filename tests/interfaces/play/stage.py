@@ -93,7 +93,7 @@ class Stage:
 
     def settle(self) -> None:
         """Do what does not wait for a tick."""
-        while self.room._begin or self.room._single:
+        while self.room.work.begin or self.room.work.singles:
             self.once()
 
     @property

@@ -8,8 +8,9 @@ from tests.rollout.samples import ARENA
 
 from actionparty.errors import CheckpointError, InvalidInputError
 from actionparty.interfaces.play.engine import Engine
-from actionparty.interfaces.play.history import KEY_EVERY, History
+from actionparty.interfaces.play.history import History
 from actionparty.interfaces.play.menu import ShippedMenu
+from actionparty.interfaces.play.records import KEY_EVERY
 from actionparty.rollout.snapshot import Snapshot, from_bytes, go_on, reseeded, take, unpack
 from actionparty.types import SCENE_ROWS, Ints, Scene
 
@@ -42,6 +43,12 @@ def played(engine: Engine, scene: Scene, steps: int, limit: int = 1000) -> tuple
     return history, snapshots
 
 
+def play_on(engine: Engine, history: History, rows: Ints) -> None:
+    for row in rows:
+        stepped = engine.step(history.snapshot(history.last), row).result()
+        history.append(stepped.snapshot, row, stepped.rewards)
+
+
 def test_every_step_comes_back_exactly(engine: Engine, scene: Scene) -> None:
     history, snapshots = played(engine, scene, 2 * KEY_EVERY + 5)
     for step, snapshot in enumerate(snapshots):
@@ -65,14 +72,13 @@ def test_a_step_takes_little_room(engine: Engine, scene: Scene) -> None:
     assert history.size() / len(history) < raw / 2, "though a third of all cells is drawn as noise in every step"
 
 
-def test_a_cut_goes_on_as_before(engine: Engine, scene: Scene) -> None:
+def test_a_fork_goes_on_as_before(engine: Engine, scene: Scene) -> None:
     history, snapshots = played(engine, scene, 30)
-    history.cut(11)
+    history.fork(11)
     assert history.last == 11
-    for step, row in enumerate(choices(30)[11:], 12):
-        stepped = engine.step(history.snapshot(history.last), row).result()
-        history.append(stepped.snapshot, row, stepped.rewards)
-        assert same(stepped.snapshot, snapshots[step])
+    play_on(engine, history, choices(30)[11:])
+    for step in range(31):
+        assert same(history.snapshot(step), snapshots[step])
 
 
 def test_a_stretch_starts_where_its_scene_was_begun(engine: Engine, scene: Scene) -> None:

@@ -23,8 +23,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from actionparty.interfaces.play.wire import Decoded, decode
+from actionparty.types import Frame
 
 ROOT = Path(__file__).resolve().parents[3]
+SHOWN: dict[ClientConnection, Frame] = {}
+"""What each page saw last: the next frame may be a change of it."""
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops the server with a signal")
 
 
@@ -90,12 +93,13 @@ def server(folder: Path) -> Iterator[Server]:
 def watch(connection: ClientConnection, steps: int) -> dict[int, Decoded]:
     """What a page sees until step ``steps``."""
     seen: dict[int, Decoded] = {}
-    frame = None
+    frame = SHOWN.get(connection)
     while not seen or max(seen) < steps:
         message = connection.recv(timeout=30)
         if isinstance(message, bytes):
             told = decode(message, frame)
             frame, seen[told.step] = told.frame, told
+            SHOWN[connection] = frame
     return seen
 
 

@@ -195,7 +195,7 @@ def test_reset_starts_again_and_the_same_seed_gives_the_same(stage: Stage) -> No
     assert said == []
     stage.settle()
     assert stage.room.history.last == 0
-    assert stage.room.branch == 2
+    assert stage.room.history.branch == 2
     stage.run(6)
     assert equal(stage.frames(), first)
     stage.do(1, type="reset", scene=1)
@@ -239,7 +239,7 @@ def test_looking_back_shows_the_very_frames_and_forgets_nothing(stage: Stage) ->
     seen = []
     stage.settle()
     for _ in range(8):
-        live = stage.room.live
+        live = stage.room.timeline.live
         assert live is not None
         seen.append(live.frame)
         stage.run(1)
@@ -261,7 +261,7 @@ def test_a_fork_with_the_same_actions_is_the_same_and_with_others_is_not(stage: 
     played = [history[i].actions for i in range(13)]
     before = stage.frames()
     stage.do(1, type="fork", step=4)
-    assert (stage.room.branch, history.last, stage.room.paused) == (2, 4, False)
+    assert (stage.room.history.branch, history.last, stage.room.paused) == (2, 4, False)
     snapshot = history.snapshot(4)
     again = before[:5]
     for row in played[5:]:

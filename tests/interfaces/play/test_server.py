@@ -141,7 +141,14 @@ def test_who_comes_back_gets_the_seat_again(client: TestClient) -> None:
         zoe.until(lambda: any(t["type"] == "seats" and t["seats"][2]["held"] for t in zoe.texts))
         with viewing(client, room, "Ann", token) as again:
             seats = again.wait_for("welcome")["seats"]
-            assert seats[2] == {"subject": 2, "kind": "human", "name": "Ann", "mine": True, "held": False}
+            assert seats[2] == {
+                "subject": 2,
+                "kind": "human",
+                "name": "Ann",
+                "mine": True,
+                "held": False,
+                "agent": False,
+            }
 
 
 def test_pause_scrub_fork_reach_everybody(client: TestClient) -> None:

@@ -23,6 +23,7 @@ class Member:
     id: int
     name: str
     token: str
+    agent: bool = False
 
 
 class Audience:
@@ -96,15 +97,19 @@ class Audience:
             mine.rise()
         who = self.members[member]
         seat.sit(member, who.name, who.token)
+        seat.agent = who.agent
         return self.seats()
 
-    def play(self, member: int, message: m.Act | m.Plain) -> list[Said]:
+    def play(self, member: int, message: m.Act | m.Plan | m.Plain) -> list[Said]:
         """Let a member act, stop acting, or leave the seat."""
         seat = self.table.of(member)
         if seat is None:
             return [m.error("no_seat", "you have no seat: take one to play.", member)]
         if isinstance(message, m.Act):
             seat.act(self.table.spec.action_index(message.action), message.hold)
+            return []
+        if isinstance(message, m.Plan):
+            seat.intend([self.table.spec.action_index(name) for name in message.actions])
             return []
         if message.type == "release":
             seat.release()

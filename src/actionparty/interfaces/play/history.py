@@ -1,88 +1,73 @@
-"""What was played in a room: the last steps, each small enough for a thousand of them and exact enough to go on from.
+"""What was played in a room: the last steps of all its branches, each small enough for a thousand of them and exact.
 
-A frame is kept as its difference from a key frame shared by a few neighbours, the rest of a rollout's state packed
-beside it: some kilobytes a step. Knows rollouts as values, no room and no time.
+A branch is the records that led to one another; two branches share those before they parted. Knows rollouts as
+values, no room and no time.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from actionparty.errors import InvalidInputError
+from actionparty.interfaces.play.records import KEY_EVERY, Cells, Key, Record, record
 from actionparty.rollout.rollout import from_cells
 from actionparty.rollout.snapshot import Snapshot, unpack
-from actionparty.types import NO_ACTION, SCENE_ROWS, Floats, Frame, Ints, Scene, SubjectStates, WorldSpec
+from actionparty.types import NO_ACTION, SCENE_ROWS, Floats, Ints, Scene, SubjectStates
 
 LIMIT = 1000
-KEY_EVERY = 16
-Cells = NDArray[np.uint8]
+MOST_BRANCHES = 16
+NUMBERS = 2**16 - 1
+"""Branches are numbered from 1 to this and then from 1 again: frames carry the number in two bytes."""
 
 
 @dataclass(frozen=True)
-class Key:
-    """A whole frame, compressed, that up to ``KEY_EVERY`` records refer to."""
+class Branch:
+    """What was played from one start or fork to its newest step."""
 
-    step: int
-    packed: bytes
+    number: int
+    ordinal: int
+    """Counts the branches since the start of the world, from 1: what people call it."""
+    forked: int | None
+    """The step at which it left another branch; None of the first."""
+    records: list[Record]
+    """Oldest first, from what it shares with others on; grows at the end and is forgotten from the front."""
 
-    def cells(self) -> Cells:
-        """(M * 192,)"""
-        return np.frombuffer(zlib.decompress(self.packed), np.uint8)
-
-
-@dataclass(frozen=True)
-class Record:
-    """One step as it was shown."""
-
-    step: int
-    spec: WorldSpec
-    key: Key
-    difference: bytes
-    """The frame's cells against the key's, compressed."""
-    packed: bytes
-    """The rollout without its context frames."""
-    states: SubjectStates
-    actions: Ints
-    """(N,) what led here, ``NO_ACTION`` at a start."""
-    rewards: Floats
-    start: Scene | None = None
-    """Where a new stretch begins, from this scene; what came before did not lead here."""
-    context: bytes = b""
-    """Of a start: all context frames, compressed."""
-
-    @property
-    def cells(self) -> Cells:
-        """(M, 192)"""
-        difference = np.frombuffer(zlib.decompress(self.difference), np.uint8)
-        return (self.key.cells() ^ difference).reshape(-1, 192)
-
-    @property
-    def frame(self) -> Frame:
-        """(H, W, 3)"""
-        return from_cells(self.cells, *self.spec.grid)
-
-    @property
-    def size(self) -> int:
-        """Bytes that this record adds."""
-        own_key = len(self.key.packed) if self.key.step == self.step else 0
-        return len(self.difference) + len(self.packed) + len(self.context) + own_key
+    def holds(self, serial: int) -> int | None:
+        """Return where the record ``serial`` stands in it, None where it does not."""
+        at = bisect_left(self.records, serial, key=lambda r: r.serial)
+        return at if at < len(self.records) and self.records[at].serial == serial else None
 
 
 class History:
-    """The last steps of a branch, oldest first."""
+    """The branch that is played, oldest step first, and those that were left.
+
+    At most ``limit`` steps are remembered (and the context of the earliest), all branches together: the oldest step is
+    forgotten, whichever branch it is of, but never what the step that is played last needs.
+    """
 
     def __init__(self, context: int, limit: int = LIMIT) -> None:
         """Keep ``limit`` steps of rollouts whose model sees ``context`` frames."""
         self.limit = limit
         self.context = context
-        self._records: deque[Record] = deque()
+        self._current = Branch(0, 0, None, [])
+        self._left: dict[int, Branch] = {}
+        """By number, the one left longest ago first."""
+        self._kept: dict[int, Record] = {}
+        """Every record of every branch once, by serial, oldest first."""
+        self._serial = self._ordinal = self._number = 0
+
+    # The branch that is played
+
+    @property
+    def branch(self) -> int:
+        """The number of the branch; 0 before there is any."""
+        return self._current.number
 
     @property
     def first(self) -> int:
@@ -98,60 +83,59 @@ class History:
         return len(self._records)
 
     def __getitem__(self, step: int) -> Record:
-        if not self._records or not self.first <= step <= self.last:
+        if not self._records:
+            raise InvalidInputError("nothing was played yet.")
+        if not self.first <= step <= self.last:
             raise InvalidInputError(f"step {step} is not kept; kept are {self.first} to {self.last}.")
         return self._records[step - self._records[0].step]
 
     def begin(self, scene: Scene, snapshot: Snapshot, *, keep: bool = False) -> Record:
         """Start a stretch: at step 0 of an empty history, or (``keep``) after what is there."""
-        step = self.last + 1 if keep and self._records else 0
-        if not keep:
-            self._records.clear()
+        if not (keep and self._records):
+            self._left.clear()
+            self._kept.clear()
+            self._ordinal = 0
+            self._current = self._branch(None, [])
+        step = self.last + 1 if self._records else 0
         n = snapshot.spec.subjects
-        record = self._record(step, snapshot, np.full(n, NO_ACTION, np.int64), np.zeros(n, np.float32), None)
-        record = replace(record, start=scene, context=zlib.compress(snapshot.cells.tobytes(), 1))
-        return self._append(record)
+        led = np.full(n, NO_ACTION, np.int64), np.zeros(n, np.float32)
+        made = self._record(step, snapshot, led, None)
+        return self._append(replace(made, start=scene, context=zlib.compress(snapshot.cells.tobytes(), 1)))
 
     def append(self, snapshot: Snapshot, actions: Ints, rewards: Floats) -> Record:
         """Add what ``actions`` led to."""
         key = self._records[-1].key
         usable = key if self.last + 1 - key.step < KEY_EVERY else None
-        return self._append(self._record(self.last + 1, snapshot, actions.copy(), rewards, usable))
-
-    def cut(self, step: int) -> None:
-        """Forget everything after ``step``."""
-        self[step]
-        while self._records[-1].step > step:
-            self._records.pop()
+        return self._append(self._record(self.last + 1, snapshot, (actions.copy(), rewards), usable))
 
     def snapshot(self, step: int) -> Snapshot:
         """Return the rollout as it stood at ``step``, exactly."""
-        record = self[step]
-        return unpack(record.spec, record.packed, self._context(step))
+        found = self[step]
+        return unpack(found.spec, found.packed, self._context(step))
 
     def stretch(self, step: int) -> list[Record]:
         """Return the records from the start of the stretch that ``step`` belongs to (or its first kept one) to it."""
         self[step]
         found: list[Record] = []
-        for record in self._back(step):
-            if record.step < self.first:
+        for each in self._back(step):
+            if each.step < self.first:
                 break
-            found.append(record)
-            if record.start is not None:
+            found.append(each)
+            if each.start is not None:
                 break
         return found[::-1]
 
     def upto(self, step: int) -> list[Record]:
         """Return all records to ``step``."""
         self[step]
-        return [record for record in self._records if record.step <= step]
+        return [each for each in self._records if each.step <= step]
 
     def scene(self, step: int) -> Scene:
         """Return ``step`` as a scene, with as many rows of states as are known."""
         found: list[Record] = []
-        for record in islice(self._back(step), SCENE_ROWS):
-            found.append(record)
-            if record.start is not None:
+        for each in islice(self._back(step), SCENE_ROWS):
+            found.append(each)
+            if each.start is not None:
                 break
         start, rows = found[-1].start, found[::-1]
         states = [r.states for r in rows]
@@ -162,19 +146,96 @@ class History:
             actions = [*start.actions[:-1], start.actions[-1], *actions[1:]]
         spec = found[0].spec
         identities = self.snapshot(step).table["identity"].numpy().reshape(-1, 8, 8, 3).copy()
-        frames = from_cells(self._context(step), *spec.grid)
         return Scene(
             spec,
-            frames,
+            from_cells(self._context(step), *spec.grid),
             SubjectStates.stack(states[-SCENE_ROWS:]),
             np.stack(actions[-SCENE_ROWS:]),
             identities,
             f"{spec.name} played to step {step}",
         )
 
+    # The branches
+
+    def branches(self) -> list[Branch]:
+        """Return all branches that can be gone on with, in the order in which they were begun."""
+        found = [*self._left.values(), *([self._current] if self._records else [])]
+        return sorted(found, key=lambda branch: branch.ordinal)
+
+    def fork(self, step: int) -> None:
+        """Begin a branch at ``step``; the one that is left stays in reach if it has steps that the new one lacks."""
+        self[step]
+        left = self._current
+        self._current = self._branch(step, [each for each in left.records if each.step <= step])
+        self._leave(left)
+
+    def switch(self, number: int) -> None:
+        """Go back to a branch that was left; raise ``InvalidInputError`` where it is not remembered."""
+        if number not in self._left:
+            raise InvalidInputError(f"branch {number} is not kept (any more), or it is the one that is played.")
+        left, self._current = self._current, self._left.pop(number)
+        self._leave(left)
+
     def size(self) -> int:
         """Bytes kept."""
-        return sum(record.size for record in self._records)
+        keys = {id(each.key): each.key for each in self._kept.values()}
+        return sum(len(key.packed) for key in keys.values()) + sum(each.size for each in self._kept.values())
+
+    def remembered(self) -> int:
+        """Return how many steps are kept, each once, in all branches together."""
+        return len(self._kept)
+
+    def _branch(self, forked: int | None, records: list[Record]) -> Branch:
+        self._ordinal += 1
+        self._number = self._number % NUMBERS + 1
+        while self._number in self._left or self._number == self._current.number:
+            self._number = self._number % NUMBERS + 1
+        return Branch(self._number, self._ordinal, forked, records)
+
+    def _leave(self, branch: Branch) -> None:
+        """Keep a branch that is not played any more, unless others hold all of it; too many forget the oldest."""
+        newest = branch.records[-1].serial
+        if all(other.holds(newest) is None for other in self.branches()):
+            self._left[branch.number] = branch
+        if len(self._left) >= MOST_BRANCHES:
+            self._forget([next(iter(self._left))])
+
+    def _forget(self, numbers: list[int]) -> None:
+        for number in numbers:
+            del self._left[number]
+        kept = {each.serial: each for branch in self.branches() for each in branch.records}
+        self._kept = dict(sorted(kept.items()))
+
+    def _append(self, made: Record) -> Record:
+        self._records.append(made)
+        self._kept[made.serial] = made
+        while len(self._kept) > self.limit + self.context:
+            self._drop()
+        return made
+
+    def _drop(self) -> None:
+        """Forget the oldest step that the newest one does not need; in every branch nothing before it remains."""
+        needed = {each.serial for each in self._records[-self.context :]}
+        oldest = next(serial for serial in self._kept if serial not in needed)
+        del self._kept[oldest]
+        for branch in self.branches():
+            at = branch.holds(oldest)
+            if at is not None:
+                del branch.records[: at + 1]
+        lost = [number for number, branch in self._left.items() if not self._usable(branch)]
+        if lost:
+            self._forget(lost)
+
+    def _usable(self, branch: Branch) -> bool:
+        """Return whether there is a step in it with all the context that the model needs."""
+        records = branch.records
+        return bool(records) and (records[0].start is not None or len(records) >= self.context)
+
+    # Within a branch
+
+    @property
+    def _records(self) -> list[Record]:
+        return self._current.records
 
     def _back(self, step: int) -> Iterator[Record]:
         index = step - self._records[0].step
@@ -183,12 +244,12 @@ class History:
     def _context(self, step: int) -> Cells:
         """(K, M, 192) the frames that the model saw last at ``step``."""
         later: list[Cells] = []
-        for record in self._back(step):
-            if record.start is not None:
-                whole = np.frombuffer(zlib.decompress(record.context), np.uint8)
-                earlier = whole.reshape(-1, *record.cells.shape)
+        for each in self._back(step):
+            if each.start is not None:
+                whole = np.frombuffer(zlib.decompress(each.context), np.uint8)
+                earlier = whole.reshape(-1, *each.cells.shape)
                 return np.concatenate([earlier, *(c[None] for c in reversed(later))])[-self.context :]
-            later.append(record.cells)
+            later.append(each.cells)
             if len(later) == self.context:
                 break
         return np.stack(later[::-1])
@@ -197,15 +258,6 @@ class History:
         """Return how many of the oldest records only serve as context of those after them."""
         return 0 if self._records[0].start is not None else min(self.context - 1, len(self._records) - 1)
 
-    def _record(self, step: int, snapshot: Snapshot, actions: Ints, rewards: Floats, key: Key | None) -> Record:
-        cells = np.ascontiguousarray(snapshot.cells[-1]).reshape(-1)
-        if key is None:
-            key = Key(step, zlib.compress(cells.tobytes(), 1))
-        difference = zlib.compress((key.cells() ^ cells).tobytes(), 1)
-        return Record(step, snapshot.spec, key, difference, snapshot.pack(), snapshot.states, actions, rewards)
-
-    def _append(self, record: Record) -> Record:
-        self._records.append(record)
-        while len(self._records) > self.limit + self.context:
-            self._records.popleft()
-        return record
+    def _record(self, step: int, snapshot: Snapshot, led: tuple[Ints, Floats], key: Key | None) -> Record:
+        self._serial += 1
+        return record(self._serial, step, snapshot, led, key)

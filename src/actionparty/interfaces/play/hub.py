@@ -14,10 +14,12 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from actionparty.errors import ActionPartyError, InvalidInputError
+from actionparty.interfaces.agents.desk import Desk
 from actionparty.interfaces.play import messages as m
+from actionparty.interfaces.play.clients import Client
 from actionparty.interfaces.play.engine import Engine
 from actionparty.interfaces.play.limits import PATIENCE, Bucket
-from actionparty.interfaces.play.live import Client, LiveRoom
+from actionparty.interfaces.play.live import LiveRoom
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.interfaces.play.messages import Said
 from actionparty.interfaces.play.room import Room
@@ -40,6 +42,7 @@ class Hub:
         self, menu: ShippedMenu, engine: Engine, services: Services, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.menu, self.engine, self.services, self.clock = menu, engine, services, clock
+        self.desk = Desk(menu)
         self.rooms: dict[str, LiveRoom] = {}
         self._numbers = count(1)
         self._clients = 0
@@ -75,8 +78,13 @@ class Hub:
         if live := self.rooms.pop(name, None):
             await live.close(reason)
 
+    def new_number(self) -> int:
+        """Return a number that no client had before."""
+        return next(self._numbers)
+
     async def close(self) -> None:
         """Close all rooms."""
+        self.desk.close()
         for name in list(self.rooms):
             await self.drop(name, "the server is shutting down")
 
@@ -100,7 +108,7 @@ class Hub:
             await _refuse(socket, "no_room" if live is None else "full", reason)
             return
         self._clients += 1
-        client = Client(next(self._numbers))
+        client = Client(self.new_number())
         tasks = (
             asyncio.create_task(_write(socket, client)),
             asyncio.create_task(_Reader(self, live, client, socket).run()),
@@ -191,7 +199,7 @@ class _Reader:
                 self._refuse("hello", "say hello first.")
             elif isinstance(message, m.Ping):
                 self._client.say(Said("pong", {"t": message.t, "server_ms": round(self._hub.clock() * 1000, 1)}))
-            elif not self._hub.services.handle(self._live, self._client, message):
+            elif not self._serve(message):
                 self._live.handle(self._client, message)
         except ActionPartyError as error:
             self._refuse("refused", str(error))
@@ -199,11 +207,17 @@ class _Reader:
             _LOG.exception("room %s: message %s failed", self._live.room.name, message.type)
             self._refuse("internal", f"that went wrong on the server ({type(error).__name__}).")
 
+    def _serve(self, message: m.Message) -> bool:
+        """Do what is not the room's to do; return whether it was such a thing."""
+        hub, client = self._hub, self._client
+        return hub.desk.handle(client, message) or hub.services.handle(self._live, client, message)
+
     def _greet(self, message: m.Hello) -> None:
         if self._greeted:
             self._refuse("hello", "you have said hello already.")
             return
         self._greeted = True
+        self._hub.desk.greet(self._live, self._client, message)
         try:
             self._live.join(self._client, message)
         except InvalidInputError as error:

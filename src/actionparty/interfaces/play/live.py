@@ -12,51 +12,21 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from actionparty.errors import InvalidInputError
 from actionparty.interfaces.play import messages as m
-from actionparty.interfaces.play.check import Beside, Opening, has_simulator
+from actionparty.interfaces.play.clients import Client
 from actionparty.interfaces.play.engine import Engine
-from actionparty.interfaces.play.jobs import Begin, Job, Step
+from actionparty.interfaces.play.jobs import Begin, Job
 from actionparty.interfaces.play.messages import Said
+from actionparty.interfaces.play.reality import Reality
 from actionparty.interfaces.play.room import Room
 from actionparty.interfaces.play.see import Seen, look
-from actionparty.interfaces.play.wire import Outbox, Picture
+from actionparty.interfaces.play.wire import Picture
 from actionparty.rollout.snapshot import Snapshot, Stepped
-from actionparty.types import Ints, Observation, Scene
+from actionparty.types import Observation, Scene
 
 STATUS_SECONDS = 1.0
 OVERLAY_SECONDS = 0.25
 _LOG = logging.getLogger(__name__)
-
-
-class Client:
-    """One connection of a room: what waits for it, and what it wants to see."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.outbox = Outbox()
-        self.overlay = False
-        self.check = False
-        self.waiting = asyncio.Event()
-        self.closed: str | None = None
-        """Why the connection must end, None while it may go on."""
-
-    def say(self, said: Said) -> None:
-        """Queue a text."""
-        self.outbox.say(said)
-        if self.outbox.overflow:
-            self.close("too slow: too many messages are unread")
-        self.waiting.set()
-
-    def show(self, picture: Picture) -> None:
-        """Queue a frame."""
-        self.outbox.show(picture)
-        self.waiting.set()
-
-    def close(self, reason: str) -> None:
-        """End the connection."""
-        self.closed = self.closed or reason
-        self.waiting.set()
 
 
 class LiveRoom:
@@ -71,11 +41,7 @@ class LiveRoom:
         self._picture: Picture | None = None
         self._wake = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
-        self._beside: Beside | None = None
-        self._opening: Opening | None = None
-        self._real_scene: Scene | None = None
-        self._real: Picture | None = None
-        self._real_branch = -1
+        self.reality = Reality(room, self.clients, self.deliver)
         self._looking = False
         self._looked = self._told = float("-inf")
         self._task = asyncio.create_task(self._run())
@@ -85,7 +51,7 @@ class LiveRoom:
         for client in self.clients.values():
             client.say(Said("closed", {"reason": reason}))
             client.close(reason)
-        self._end_check(None)
+        self.reality.end(None)
         for task in (self._task, *self._jobs):
             task.cancel()
         await asyncio.gather(self._task, *self._jobs, return_exceptions=True)
@@ -93,6 +59,7 @@ class LiveRoom:
     def join(self, client: Client, hello: m.Hello) -> None:
         """Let a client in; raises what ``Room.join`` does."""
         said = self.room.join(client.number, hello.name, hello.token, self.clock())
+        self.room.audience.members[client.number].agent = hello.agent
         self.clients[client.number] = client
         self.deliver(said)
         if self._picture is not None:
@@ -106,13 +73,13 @@ class LiveRoom:
         self.deliver(self.room.leave(client.number, self.clock()))
         if not self.clients:
             self.empty_since = self.clock()
-        if not any(other.check for other in self.clients.values()):
-            self._end_check(None)
+        self.reality.unwatched()
         self._wake.set()
 
     def handle(self, client: Client, message: m.Message) -> None:
         """Pass a message to the room."""
         self.deliver(self.room.handle(client.number, message, self.clock()))
+        self.reality.follow()
         self.publish()
         self._wake.set()
 
@@ -122,60 +89,9 @@ class LiveRoom:
         self._wake.set()
 
     async def set_check(self, client: Client, on: bool) -> None:
-        """Run the real simulator beside, the room starting from its frames, or end that.
-
-        Raises:
-            InvalidInputError: there is no simulator of this world here, or ``client`` does not steer the room.
-        """
-        client.check = on
-        if not on:
-            if not any(other.check for other in self.clients.values()):
-                self._end_check(None)
-            return
-        if self._beside is not None:
-            if self._real is not None:
-                client.show(self._real)
-            return
-        client.check = False
-        self.room.audience.check_steering(client.number)
-        if not has_simulator(self.room.world):
-            raise InvalidInputError("the real simulator of this world is not installed here: see docs/playground.md.")
-        self._beside = beside = Beside(self.room.world)
-        client.check = True
-        self.deliver([m.notice("The real simulator is starting.")])
-        try:
-            opening = await asyncio.wrap_future(beside.start(self.room.seed))
-        except Exception:
-            self._end_check(None)
-            raise
-        if self._beside is beside and opening.spec.grid == self.room.spec.grid:
-            self._opening = opening
-            self._real_scene = opening.scene(self.room.history.context)
-            self.room.start_from(self._real_scene)
-            self._wake.set()
-
-    def _end_check(self, why: str | None) -> None:
-        if self._beside is None:
-            return
-        self._beside.close()
-        self._beside = self._real_scene = self._real = None
-        self._real_branch = -1
-        for client in self.clients.values():
-            client.check = False
-        if why:
-            self.deliver([m.notice(f"The reality check is over: {why}.")])
-
-    def _show_real(self, seen: Observation, actions: Ints) -> None:
-        """Show the simulator's frame to those who want it, under the number of the generated one beside it."""
-        if self._beside is None or not len(self.room.history):
-            return
-        step = self.room.history.last
-        self._real = Picture(step, self.room.branch, seen.frame, seen.states, actions, seen.rewards, simulator=True)
-        for client in self.clients.values():
-            if client.check:
-                client.show(self._real)
-        if seen.ended:
-            self._end_check("the simulator's episode ended")
+        """Run the real simulator beside, or end that; raises as ``Reality.switch``."""
+        await self.reality.switch(client, on)
+        self._wake.set()
 
     def deliver(self, said: Iterable[Said]) -> None:
         """Queue texts for whom they are meant."""
@@ -190,12 +106,12 @@ class LiveRoom:
     def publish(self) -> None:
         """Show everybody what the room shows, if that is news."""
         record = self.room.shown
-        if record is None or self._serial == self.room.serial:
+        if record is None or self._serial == self.room.timeline.serial:
             return
-        self._serial = self.room.serial
-        live = self.room.live
-        frame = live.frame if live is not None and record.step == self.room.history.last else record.frame
-        self._picture = Picture(record.step, self.room.branch, frame, record.states, record.actions, record.rewards)
+        self._serial = self.room.timeline.serial
+        history, live = self.room.history, self.room.timeline.live
+        frame = live.frame if live is not None and record.step == history.last else record.frame
+        self._picture = Picture(record.step, history.branch, frame, record.states, record.actions, record.rewards)
         for client in self.clients.values():
             client.show(self._picture)
         self._look()
@@ -213,55 +129,33 @@ class LiveRoom:
                 self._told = now
                 self.deliver([self.room.status()])
             due = self.room.next_time(now)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), None if due is None else max(0.0, due - self.clock()))
+            with contextlib.suppress(TimeoutError):  # asyncio.wait_for of Python 3.11 can swallow what ends this task
+                async with asyncio.timeout(None if due is None else max(0.0, due - self.clock())):
+                    await self._wake.wait()
 
     async def _do(self, job: Job) -> None:
-        real: asyncio.Future[Observation] | None = None
+        seen: Observation | None = None
         try:
             if isinstance(job, Begin):
                 result: Snapshot | Stepped = await asyncio.wrap_future(self.engine.begin(job.scene, job.seed))
             else:
-                real = self._step_real(job)
+                real = self.reality.step(job)
                 result = await asyncio.wrap_future(self.engine.step(job.snapshot, job.actions))
-            seen = await real if real else None
-        except asyncio.CancelledError:
-            raise
+                seen = await self.reality.seen(real)
         except Exception as error:  # noqa: BLE001 (a model that fails must not end the room, whatever the reason)
             _LOG.warning("room %s: a step failed: %s: %s", self.room.name, type(error).__name__, error)
-            self._end_check("a step failed")
+            self.reality.end("a step failed")
             said = self.room.failed(job, error, self.clock())
-            seen = None
         else:
             said = self.room.done(job, result, self.clock())
             self.ticks += 1
         self.deliver(said)
         self.publish()
         if isinstance(job, Begin):
-            self._begun(job)
+            self.reality.begun(job)
         elif seen is not None:
-            self._show_real(seen, job.actions)
+            self.reality.show(seen, job.actions)
         self._wake.set()
-
-    def _step_real(self, job: Step) -> asyncio.Future[Observation] | None:
-        """Start the simulator's step, where one runs beside and the room has not left its path."""
-        if self._beside is None or self._real_branch < 0:
-            return None
-        if self._real_branch != self.room.branch:
-            self._end_check("the room went another way, where the simulator can't follow")
-            return None
-        return asyncio.wrap_future(self._beside.step(job.actions))
-
-    def _begun(self, job: Begin) -> None:
-        if self._beside is None:
-            return
-        if job.scene is not self._real_scene:
-            if self._real_scene is not None:
-                self._end_check("the room went another way, where the simulator can't follow")
-            return
-        self._real_branch = self.room.branch
-        assert self._opening is not None
-        self._show_real(self._opening.seen[-1], self._opening.actions[-1])
 
     # Looking inside
 

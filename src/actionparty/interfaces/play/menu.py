@@ -14,6 +14,7 @@ from actionparty.config import ModelConfig, from_json
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.evaluation.labels import TileLabels
 from actionparty.interfaces.play.check import has_simulator
+from actionparty.interfaces.play.jobs import card
 from actionparty.interfaces.play.sandbox import Palette
 from actionparty.rollout.scenes import LABELS, best_checkpoints, load_scene, scene_paths
 from actionparty.types import CELL, Scene
@@ -116,11 +117,8 @@ class ShippedMenu:
     def _card(self, name: str) -> dict[str, Any]:
         spec = self.scene(name, 0).world
         return {
+            **card(spec, self.title(name)),
             "name": name,
-            "title": self.title(name),
-            "subjects": spec.subjects,
-            "grid": list(spec.grid),
-            "actions": list(spec.actions),
             "scenes": len(self._paths[name]),
             "experimental": is_experimental(self._quality[self.homes[name]].get(name)),
         }

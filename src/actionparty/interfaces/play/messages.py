@@ -21,8 +21,12 @@ MOST_SCENE = 200_000
 """Characters of a scene file as base64."""
 MOST_OPS = 256
 MOST_STEP = 2**31
+MOST_BRANCH = 2**16 - 1
 MOST_SEED = 2**32 - 1
 LOWEST_HZ, HIGHEST_HZ = 0.5, 30.0
+MOST_PLAN = 64
+"""Actions that an agent may plan ahead."""
+SHORTEST_TURN, LONGEST_TURN = 0.1, 30.0
 Subject = Annotated[int, Field(ge=0, lt=MAX_SUBJECTS)]
 Cell = Annotated[int, Field(ge=0, le=255)]
 Step = Annotated[int, Field(ge=0, lt=MOST_STEP)]
@@ -34,11 +38,16 @@ class _Message(BaseModel):
 
 
 class Hello(_Message):
-    """The first message: who is there; ``token`` comes from an earlier connection."""
+    """The first message: who is there; ``token`` comes from an earlier connection.
+
+    An ``agent`` is told of the world as text when it asks, and can do without ``frames``.
+    """
 
     type: Literal["hello"]
     name: Annotated[str, StringConstraints(max_length=MOST_NAME)]
     token: Annotated[str, StringConstraints(max_length=64)] | None = None
+    agent: bool = False
+    frames: bool = True
 
 
 class Take(_Message):
@@ -70,6 +79,28 @@ class Act(_Message):
     hold: bool = False
 
 
+class Plan(_Message):
+    """Play these actions, one a step; then tell the agent what it sees."""
+
+    type: Literal["plan"]
+    actions: Annotated[list[Name], Field(min_length=1, max_length=MOST_PLAN)]
+    image: bool = False
+
+
+class Observe(_Message):
+    """Tell the agent what it sees now."""
+
+    type: Literal["observe"]
+    image: bool = False
+
+
+class Wait(_Message):
+    """Wait with each step until all agents have chosen, at most so long; null: tick by the clock again."""
+
+    type: Literal["wait"]
+    seconds: Annotated[float, Field(ge=SHORTEST_TURN, le=LONGEST_TURN, strict=False)] | None
+
+
 class Reset(_Message):
     """Start again, from another scene or with another seed if given."""
 
@@ -98,6 +129,13 @@ class Travel(_Message):
 
     type: Literal["scrub", "fork"]
     step: Step
+
+
+class ToBranch(_Message):
+    """Go back to a branch that was left, to its newest step."""
+
+    type: Literal["branch"]
+    branch: Annotated[int, Field(ge=1, le=MOST_BRANCH)]
 
 
 class Export(_Message):
@@ -185,10 +223,14 @@ Message = (
     | Plain
     | SetSeat
     | Act
+    | Plan
+    | Observe
+    | Wait
     | Reset
     | ChangeWorld
     | Speed
     | Travel
+    | ToBranch
     | Export
     | Switch
     | LoadScene
@@ -219,7 +261,7 @@ def parse(text: str) -> Message:
     try:
         message = _MESSAGES.validate_json(text)
     except ValidationError as error:
-        raise InvalidInputError(_reason(error)) from error
+        raise InvalidInputError(reason(error)) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInputError("this message is not JSON.") from error
     if len(text) > MOST_TEXT and not isinstance(message, LoadScene):
@@ -232,10 +274,10 @@ def parse_room(text: bytes) -> NewRoom:
     try:
         return NewRoom.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidInputError(_reason(error)) from error
+        raise InvalidInputError(reason(error)) from error
 
 
-def _reason(error: ValidationError) -> str:
+def reason(error: ValidationError) -> str:
     """Say what is wrong without repeating what was sent."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part)[:40] for part in first["loc"])

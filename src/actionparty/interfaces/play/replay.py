@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 
 from actionparty.config import RolloutConfig, from_json, to_json
 from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputError
-from actionparty.interfaces.play.history import Record
+from actionparty.interfaces.play.records import Record
 from actionparty.model.network import Network
 from actionparty.rollout.rollout import BatchRollout, to_cells
 from actionparty.rollout.snapshot import Snapshot, from_bytes, go_on

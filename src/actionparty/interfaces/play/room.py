@@ -15,11 +15,14 @@ from actionparty.errors import ActionPartyError, InvalidInputError
 from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play import sandbox
 from actionparty.interfaces.play.audience import Audience, Member
-from actionparty.interfaces.play.history import LIMIT, History, Record
-from actionparty.interfaces.play.jobs import Begin, Job, Menu, Step
+from actionparty.interfaces.play.history import LIMIT, History
+from actionparty.interfaces.play.jobs import Begin, Job, Menu, Step, Work, card
 from actionparty.interfaces.play.messages import Said
 from actionparty.interfaces.play.pace import Pace
-from actionparty.interfaces.play.seats import Seat, Table, seats_after
+from actionparty.interfaces.play.records import Record
+from actionparty.interfaces.play.seats import Table, seats_after
+from actionparty.interfaces.play.timeline import Timeline
+from actionparty.interfaces.play.turns import Turns
 from actionparty.rollout.snapshot import Snapshot, Stepped
 from actionparty.types import Observation, Scene, WorldSpec
 
@@ -43,34 +46,27 @@ class Room:
         self.spec: WorldSpec = scene.world
         self.audience = Audience(self.spec, self.seed, new_token)
         self.pace = Pace()
-        self.history = History(menu.context, limit)
-        self.branch = 0
-        self.serial = 0
-        """Counts what was shown: another number, another picture."""
+        self.turns = Turns()
+        self.timeline = Timeline(menu.context, limit)
         self._paused = False
         self.message: str | None = None
         self.broken = False
-        self._shown: int | None = None
-        """Step that a scrub shows; None shows the last."""
-        self._live: Snapshot | None = None
         self._numbers = np.random.default_rng(self.seed)
-        self._ticket = 0
-        self._busy = False
-        self._single = 0
         self._told_end = False
-        self._begin: Begin | None = None
-        self._seats_then: list[Seat] | None = None
-        """The seats once an edit that removes subjects has begun."""
-        self._ask_begin(scene, self.seed, keep=False)
+        self.work = Work()
+        self.work.ask(scene, self.seed, keep=False)
 
     # What it shows
 
     @property
+    def history(self) -> History:
+        """What was played."""
+        return self.timeline.history
+
+    @property
     def shown(self) -> Record | None:
         """The step that everybody sees; None before there is any."""
-        if not len(self.history):
-            return None
-        return self.history[self.history.last if self._shown is None else self._shown]
+        return self.timeline.shown
 
     @property
     def paused(self) -> bool:
@@ -82,41 +78,23 @@ class Room:
         """The seats."""
         return self.audience.table
 
-    @property
-    def live(self) -> Snapshot | None:
-        """The rollout as it stands; None before there is any."""
-        return self._live
-
     def status(self) -> Said:
         """Return how the room stands."""
-        kept = len(self.history) > 0
-        record = self.shown
-        slow = self.pace.slow and not self.paused
+        slow = self.pace.slow and not self.paused and self.turns.limit is None
         told = f"This machine manages {self.pace.real_hz:.1f} of {self.pace.hz:g} steps a second." if slow else None
-        return Said(
-            "status",
-            {
-                "paused": self.paused,
-                "hz": self.pace.hz,
-                "real_hz": round(self.pace.real_hz, 2),
-                "slow": slow,
-                "message": self.message or told,
-                "first": self.history.first if kept else 0,
-                "last": self.history.last if kept else 0,
-                "branch": self.branch,
-                "step": record.step if record else 0,
-            },
-        )
+        fields = {
+            "paused": self.paused,
+            "hz": self.pace.hz,
+            "real_hz": round(self.pace.real_hz, 2),
+            "slow": slow,
+            "message": self.message or told or self.turns.told,
+            "waits": self.turns.limit,
+        }
+        return Said("status", {**fields, **self.timeline.fields()})
 
     def welcome(self, member: Member) -> Said:
         """Return everything that ``member`` must know of the room."""
-        world = {
-            "name": self.spec.name,
-            "title": self._menu.title(self.world),
-            "grid": list(self.spec.grid),
-            "actions": list(self.spec.actions),
-            "subjects": self.spec.subjects,
-        }
+        world = card(self.spec, self._menu.title(self.world))
         simulator = self._menu.has_simulator(self.world)
         fields = {"room": self.name, "you": member.id, "token": member.token, "world": world, "simulator": simulator}
         return Said("welcome", {**fields, **self.status().fields, **self.audience.seats_for(member.id)}, member.id)
@@ -149,7 +127,7 @@ class Room:
         match message:
             case m.Take():
                 return self.audience.take(member, message.subject)
-            case m.Act() | m.Plain(type="leave" | "release"):
+            case m.Act() | m.Plan() | m.Plain(type="leave" | "release"):
                 return self.audience.play(member, message)
         self.audience.check_steering(member)
         match message:
@@ -162,9 +140,15 @@ class Room:
             case m.ChangeWorld():
                 return self._reset(message.world, message.scene, None)
             case m.Speed():
+                self.turns.limit = None
                 self.pace.change(message.hz)
+            case m.Wait():
+                self.turns.limit = message.seconds
+                self.turns.rest()
             case m.Travel():
                 return self._travel(message)
+            case m.ToBranch():
+                return self._turned(self.timeline.switch(message.branch), paused=True)
             case m.Edit():
                 return self._edit(message)
             case _:
@@ -174,9 +158,10 @@ class Room:
     def _run(self, what: str) -> list[Said]:
         self._paused = what != "resume"
         if what != "pause":
-            self._show_live()
+            self.timeline.look_ahead()
             self.broken, self.message = False, None
-        self._single = self._single + 1 if what == "step" else 0
+        self.work.singles = self.work.singles + 1 if what == "step" else 0
+        self.turns.rest()
         self.pace.rest()
         return [self.status()]
 
@@ -193,74 +178,60 @@ class Room:
         self.audience.check_steering(member)
         self.start_from(scene)
 
-    def start_from(self, scene: Scene, *, keep: bool = False) -> None:
-        """Start from ``scene`` with the room's seed; with ``keep`` after what was played, which stays in reach."""
+    def start_from(self, scene: Scene) -> None:
+        """Start anew from ``scene`` with the room's seed."""
         self.broken, self.message = False, None
-        self._ask_begin(scene, self.seed, keep=keep)
-
-    def _ask_begin(self, scene: Scene, seed: int, *, keep: bool) -> None:
-        self._ticket += 1
-        self._busy, self._seats_then = False, None
-        self._begin = Begin(self._ticket, scene, seed, keep)
+        self.work.ask(scene, self.seed, keep=False)
 
     def _travel(self, message: m.Travel) -> list[Said]:
+        if message.type == "fork":
+            return self._turned(self.timeline.fork(message.step), paused=False)
         self.history[message.step]
-        if message.type == "scrub":
-            if not self.paused:
-                raise InvalidInputError("pause first, then look back.")
-            self._shown = message.step if message.step < self.history.last else None
-            self.serial += 1
-            return [self.status()]
-        before = self.spec
-        self.cut(message.step)
-        self._paused, self.broken, self.message = False, False, None
+        if not self.paused:
+            raise InvalidInputError("pause first, then look back.")
+        self.timeline.look(message.step)
+        return [self.status()]
+
+    def _turned(self, snapshot: Snapshot, *, paused: bool) -> list[Said]:
+        """Go on from ``snapshot`` in another branch: what is being done for this one comes too late."""
+        self.work.overtake()
+        self.work.singles = 0
+        self._paused, self.broken, self.message = paused, False, None
         self.pace.rest()
-        return [self.status()] if self.spec == before else self._welcomes()
+        self.turns.rest()
+        if snapshot.spec == self.spec:
+            return [self.status()]
+        self.spec = snapshot.spec
+        self.table.start(self.spec, self.seed)
+        return self._welcomes()
 
     def _welcomes(self) -> list[Said]:
         return [self.welcome(member) for member in self.audience.members.values()]
-
-    def cut(self, step: int) -> None:
-        """Branch off from ``step``: what came after it is forgotten."""
-        self._ticket += 1
-        self._busy, self._begin, self._seats_then = False, None, None
-        self.history.cut(step)
-        self.branch = (self.branch + 1) % 65536
-        self._shown = None
-        snapshot = self.history.snapshot(step)
-        if snapshot.spec != self.spec:
-            self.spec = snapshot.spec
-            self.table.start(self.spec, self.seed)
-        self._adopt(snapshot)
-
-    def _show_live(self) -> None:
-        if self._shown is not None:
-            self._shown = None
-            self.serial += 1
 
     def _edit(self, message: m.Edit) -> list[Said]:
         record = self.shown
         if record is None or not (self.paused or record.step == 0):
             raise InvalidInputError("pause first, then edit the scene.")
-        scene = self._begin.scene if self._begin else self.history.scene(record.step)
+        begin = self.work.begin
+        scene = begin.scene if begin else self.history.scene(record.step)
         edited = sandbox.apply(scene, message.ops, self._menu.palette(self.world))
-        seats = seats_after(self._seats_then or self.table.seats, message.ops)
+        seats = seats_after((begin and begin.seats) or self.table.seats, message.ops)
         if record.step < self.history.last:
-            self.cut(record.step)
+            self._turned(self.timeline.fork(record.step), paused=True)
         self.seed = int(self._numbers.integers(2**31))
-        self.start_from(edited, keep=True)
-        self._seats_then = seats
+        self.broken, self.message = False, None
+        self.work.ask(edited, self.seed, keep=True, seats=seats)
         return []
 
     # What it needs done
 
     def next_time(self, now: float) -> float | None:
         """Return when to ask for a job or call ``tend`` next; None: not before something happens."""
-        if self._busy:
+        if self.work.busy:
             return None
-        if self._begin or self._single:
+        if self.work.begin or self.work.singles:
             return now
-        ticking = None if self.paused or not self.audience.members else self.pace.due(now)
+        ticking = None if self.paused or not self.audience.members else self._step_due(now)
         waits = [t for t in (ticking, *(s.held_until for s in self.table.seats)) if t is not None]
         return min(waits) if waits else None
 
@@ -270,36 +241,39 @@ class Room:
 
     def next_job(self, now: float) -> Job | None:
         """Return what the engine should do now, None where nothing is due; ``done`` or ``failed`` must follow."""
-        if self._busy:
+        if self.work.busy:
             return None
-        if self._begin:
-            self._busy = True
-            return self._begin
-        if not self._due(now) or self._live is None:
+        if self.work.begin:
+            self.work.busy = True
+            return self.work.begin
+        if not self._due(now) or self.timeline.live is None:
             return None
-        self._busy = True
-        self._single = max(0, self._single - 1)
+        self.work.busy = True
+        self.work.singles = max(0, self.work.singles - 1)
         self.pace.started(now)
+        self.turns.started(self.table.seats)
         record = self.history[self.history.last]
-        seen = Observation(self._live.frame, record.states, record.rewards, False)
-        return Step(self._ticket, self._live, self.table.choose(seen))
+        live = self.timeline.live
+        seen = Observation(live.frame, record.states, record.rewards, False)
+        return Step(self.work.ticket, live, self.table.choose(seen))
 
     def _due(self, now: float) -> bool:
-        if self._single:
+        if self.work.singles:
             return True
-        return not self.paused and bool(self.audience.members) and now >= self.pace.due(now)
+        return not self.paused and bool(self.audience.members) and now >= self._step_due(now)
+
+    def _step_due(self, now: float) -> float:
+        return max(self.pace.due(now), self.turns.due(self.table.seats, now))
 
     def done(self, job: Job, result: Snapshot | Stepped, now: float) -> list[Said]:
         """Take what a job gave; one that something else has overtaken is dropped."""
-        if job.ticket != self._ticket:
+        if not self.work.finish(job):
             return []
-        self._busy = False
         if isinstance(job, Begin):
             assert isinstance(result, Snapshot)
             return self._started(job, result)
         assert isinstance(result, Stepped)
-        self.history.append(result.snapshot, job.actions, result.rewards)
-        self._adopt(result.snapshot)
+        self.timeline.append(result.snapshot, job.actions, result.rewards)
         self.pace.finished(now)
         if result.ended and not self._told_end:
             self._told_end = True
@@ -307,27 +281,19 @@ class Room:
         return []
 
     def _started(self, job: Begin, snapshot: Snapshot) -> list[Said]:
-        self._begin, self._told_end, self._shown = None, False, None
+        self._told_end = False
         self.spec = job.scene.world
-        self.history.begin(job.scene, snapshot, keep=job.keep)
-        if not job.keep:
-            self.branch = (self.branch + 1) % 65536
-        self.table.start(self.spec, job.seed, self._seats_then)
-        self._seats_then = None
+        self.timeline.begin(job.scene, snapshot, keep=job.keep)
+        self.table.start(self.spec, job.seed, job.seats)
         self.pace.rest()
-        self._adopt(snapshot)
+        self.turns.rest()
         return self._welcomes()
-
-    def _adopt(self, snapshot: Snapshot) -> None:
-        self._live = snapshot
-        self.serial += 1
 
     def failed(self, job: Job, error: BaseException, now: float) -> list[Said]:
         """Stop with a message that everybody sees; reset starts again, resume tries the step once more."""
-        if job.ticket != self._ticket:
+        if not self.work.finish(job):
             return []
-        self._busy, self._begin, self.broken, self._single = False, None, True, 0
-        self._seats_then = None
+        self.broken, self.work.singles = True, 0
         reason = str(error) if isinstance(error, ActionPartyError) else type(error).__name__
         self.message = f"The model failed at this step ({reason}). Resume tries it again, reset starts anew."
         return [self.status()]

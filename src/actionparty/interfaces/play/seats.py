@@ -38,6 +38,12 @@ class Seat:
     held_action: int | None = None
     used: bool = True
     """Whether the held action was played at least once; a quick key must not be lost between two steps."""
+    agent: bool = False
+    """Whether it belongs to a program, for which a room may wait."""
+    plan: deque[int] = field(default_factory=deque)
+    """What an agent wants in the next steps; comes before everything else."""
+    missed: int = 0
+    """Turns in a row for which the room waited in vain."""
 
     def sit(self, member: int, name: str, token: str) -> None:
         """Give the seat to a person."""
@@ -48,6 +54,7 @@ class Seat:
     def rise(self, kind: Kind = "policy") -> None:
         """Free the seat; ``kind`` plays from now on."""
         self.kind, self.member, self.name, self.token, self.held_until = kind, None, "", "", None
+        self.agent = False
         self.clear()
 
     def lose(self, now: float) -> None:
@@ -58,10 +65,23 @@ class Seat:
     def clear(self) -> None:
         """Forget what the person wanted."""
         self.taps.clear()
-        self.held_action, self.used = None, True
+        self.plan.clear()
+        self.held_action, self.used, self.missed = None, True, 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to play in the next step."""
+        return bool(self.plan or self.taps) or self.held_action is not None
+
+    def intend(self, actions: list[int]) -> None:
+        """Play ``actions`` in the next steps, instead of what was wanted before."""
+        self.clear()
+        self.plan.extend(actions)
 
     def act(self, action: int, hold: bool) -> None:
-        """Take an action for the next step, or until it is released."""
+        """Take an action for the next step, or until it is released; a plan is given up for it."""
+        self.plan.clear()
+        self.missed = 0
         if hold:
             self.held_action, self.used = action, False
         else:
@@ -75,12 +95,16 @@ class Seat:
 
     def wanted(self, idle: int) -> int:
         """Return what the person wants next, without using it up."""
+        if self.plan:
+            return self.plan[0]
         if self.taps:
             return self.taps[0]
         return idle if self.held_action is None else self.held_action
 
     def play(self, idle: int) -> int:
         """Return what the person wants next, and use it up."""
+        if self.plan:
+            return self.plan.popleft()
         if self.taps:
             return self.taps.popleft()
         self.used = True
@@ -94,6 +118,7 @@ class Seat:
             "name": self.name,
             "mine": member is not None and self.member == member,
             "held": self.held_until is not None,
+            "agent": self.agent,
         }
 
 

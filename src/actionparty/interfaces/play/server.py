@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from actionparty.errors import ActionPartyError, UnknownNameError
+from actionparty.interfaces.agents.guests import Guests
+from actionparty.interfaces.agents.mcp_server import PATH, Endpoint
 from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play.engine import Engine
 from actionparty.interfaces.play.hub import Hub
@@ -200,14 +202,16 @@ def make_app(menu: ShippedMenu, engine: Engine, *, door: Door | None = None, pag
     door = door or Door()
     services = Services(menu, engine.settings, exact=not engine.joint)
     hub = Hub(menu, engine, services)
+    agents = Endpoint(Guests(hub, hub.desk), door)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         services.close()
+        await agents.close()
         await hub.close()
 
-    routes = _Routes(hub, page or Page.read(), door).table()
+    routes = [*_Routes(hub, page or Page.read(), door).table(), Route(PATH, agents)]
     handlers: dict[Any, Any] = {404: _not_found, 405: _not_found, Exception: _failed}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     app.state.hub = hub

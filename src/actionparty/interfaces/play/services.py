@@ -15,11 +15,12 @@ from actionparty.config import RolloutConfig
 from actionparty.errors import ActionPartyError, InvalidInputError
 from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play import replay, sandbox
+from actionparty.interfaces.play.clients import Client
 from actionparty.interfaces.play.films import Take, film
-from actionparty.interfaces.play.history import Record
-from actionparty.interfaces.play.live import Client, LiveRoom
+from actionparty.interfaces.play.live import LiveRoom
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.interfaces.play.messages import Said
+from actionparty.interfaces.play.records import Record
 from actionparty.interfaces.play.replay import Origin
 from actionparty.types import Scene, WorldSpec
 
