@@ -10,6 +10,7 @@ import pytest
 from tests.evaluation import toy
 
 from actionparty.errors import DatasetError
+from actionparty.evaluation.agreement import AveragePrecision
 from actionparty.evaluation.bootstrap import Ratio
 from actionparty.evaluation.detector import Detector
 from actionparty.evaluation.labels import build_labels
@@ -61,13 +62,14 @@ def plain(value: Any) -> Any:
 def test_a_record_comes_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
     record = rolled(FallingApart())
     assert {"psnr", "ssim", "lpips"} == record.similarity.keys()
+    assert {"generated", "real"} == record.rewards.keys()
     assert record.features["real"].shape == (8, 1, 2)
     assert record.shots
     path = tmp_path / "deep" / "rollouts-0.npz"
     record.save(path)
     assert plain(RolloutRecord.load(path)) == plain(record)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
-    bare = replace(record, shots=(), similarity={}, features={})
+    bare = replace(record, shots=(), similarity={}, features={}, rewards={})
     bare.save(path)
     assert plain(RolloutRecord.load(path)) == plain(bare)
 
@@ -155,10 +157,15 @@ def test_frames_that_a_rollout_itself_calls_unsound_are_lost() -> None:
 
 def test_single_steps_come_back_from_disk(tmp_path: Path) -> None:
     ratios = {"ma1": Ratio.of([1, 2], [3, 4]), "detector": Ratio.of([9, 9.5], [10, 10])}
-    record = StepRecord(toy.SPEC, np.array([1_000_000, 1_000_007]), ratios, ("a note",))
+    odds, hit = np.array([0.9, 0.8, 0.2], np.float32), np.array([True, False, True])
+    ranking = AveragePrecision(odds, hit, np.array([0, 0, 1]), np.array([1.0, 31.25, 1.0]), 2)
+    record = StepRecord(
+        toy.SPEC, np.array([1_000_000, 1_000_007]), ratios, ("a note",), {"reward_ap": ranking, "other": ranking}
+    )
     record.save(tmp_path / "steps.npz")
     assert plain(StepRecord.load(tmp_path / "steps.npz")) == plain(record)
     assert record.take(np.array([1])).ratios["ma1"].value == 0.5
+    assert record.take(np.array([1])).rankings["reward_ap"].value == 1
 
 
 @pytest.mark.parametrize("kind", [RolloutRecord, StepRecord])

@@ -24,9 +24,22 @@ from actionparty.data.files import write_atomic
 from actionparty.errors import CheckpointError, InvalidInputError
 from actionparty.evaluation.folder import REPORT
 
-_KEPT = ("subjects", "rollouts", "horizon", "detector", "ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "alive_gap")
+_KEPT = (
+    *("subjects", "rollouts", "horizon", "detector", "ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "alive_gap"),
+    *("reward_rate", "reward_ap", "reward_error", "return_correlation", "end_accuracy"),
+)
 """What is written of each world beside the weights."""
-_COLUMNS = {"ma1": "MA@1", "ma1_moving": "MA@1 moving", "ma": "MA", "sp_mean": "SP", "ea": "EA", "detector": "detector"}
+_COLUMNS = {
+    "ma1": "MA@1",
+    "ma1_moving": "MA@1 moving",
+    "ma": "MA",
+    "sp_mean": "SP",
+    "ea": "EA",
+    "reward_ap": "reward AP",
+    "return_correlation": "return r",
+    "detector": "detector",
+}
+"""What the card shows of each world, where any was measured."""
 
 
 def write_card(checkpoint: Path, report: Path, notes: str = "") -> Path:
@@ -105,13 +118,14 @@ def _training(origin: Mapping[str, Any]) -> str:
 
 
 def _results(report: Mapping[str, Any]) -> str:
-    head = ["world", "subjects", *_COLUMNS.values(), ""]
+    columns = {k: heading for k, heading in _COLUMNS.items() if k in report["mean"]}
+    head = ["world", "subjects", *columns.values(), ""]
     rows = [head, ["---"] * len(head)]
     ranked = sorted(report["worlds"].items(), key=lambda item: -item[1].get("ma1", 0.0))
     for name, found in ranked:
         mark = "experimental" if is_experimental(found) else ""
-        rows.append([f"`{name}`", str(found["subjects"]), *(_figure(found.get(k)) for k in _COLUMNS), mark])
-    rows.append(["mean", "", *(_figure(report["mean"].get(k)) for k in _COLUMNS), ""])
+        rows.append([f"`{name}`", str(found["subjects"]), *(_figure(found.get(k)) for k in columns), mark])
+    rows.append(["mean", "", *(_figure(report["mean"].get(k)) for k in columns), ""])
     first = ranked[0][1]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (

@@ -19,14 +19,17 @@ import numpy as np
 
 from actionparty.checkpoints import find_checkpoint
 from actionparty.errors import ActionPartyError, InvalidInputError, unknown_name
-from actionparty.evaluation.bootstrap import DRAWS, Ratio, Sums, interval_of
+from actionparty.evaluation.bootstrap import DRAWS, Statistic, Sums, interval_of, mean_draws
 from actionparty.evaluation.folder import REPORT, RUN, ReportFolder
 from actionparty.evaluation.records import RolloutRecord, StepRecord
 from actionparty.evaluation.report import COLUMNS, LOWER_IS_BETTER, NO_RANK
 from actionparty.evaluation.summary import SP_STEPS, world_result
 from actionparty.types import Ints
 
-METRICS = (*COLUMNS, "alive_real", "state", "sa1_moving", "nan_frames", "nan_frames_one_step")
+METRICS = (
+    *(*COLUMNS, "alive_real", "state", "sa1_moving", "nan_frames", "nan_frames_one_step"),
+    *("end_recall", "end_specificity"),
+)
 """Names of metrics beside ``sp.STEP``."""
 _ROUNDING = 1e-9
 """A drop that exceeds what is allowed by no more than this does so by rounding."""
@@ -196,7 +199,7 @@ def _is_checkpoint(name: str) -> bool:
     return True
 
 
-_Ratios = dict[str, tuple[Ratio, Ratio]]
+_Ratios = dict[str, tuple[Statistic, Statistic]]
 
 
 @dataclass(frozen=True)
@@ -219,8 +222,7 @@ def _pair(a: ReportFolder, b: ReportFolder, world: str) -> _Pairs:
         )
     chanceless = all(world in side.settings.get("deterministic", ()) for side in (a, b))
     results = [world_result(s, r, chanceless) for s, r in zip(steps, (one, two), strict=True)]
-    found = [{**r.ratios, **{f"sp.{t}": ratio for t, ratio in r.sp.items()}} for r in results]
-    measured = [{name: ratio for name, ratio in side.items() if ratio.value is not None} for side in found]
+    measured = [{name: ratio for name, ratio in r.named().items() if ratio.value is not None} for r in results]
     both = {name: (ratio, measured[1][name]) for name, ratio in measured[0].items() if name in measured[1]}
     lone = {name: "b" if name in measured[0] else "a" for name in {**measured[0], **measured[1]} if name not in both}
     return _Pairs(len(one), len(steps[0].seeds), both, lone)
@@ -266,12 +268,12 @@ def _counted(keys: Sequence[Any]) -> list[tuple[Any, int]]:
 
 def _draws(ratios: _Ratios, rng: np.random.Generator) -> dict[str, Sums]:
     """Return (DRAWS,) differences of resampled pairs by metric; metrics without at least two pairs are absent."""
-    sizes = {len(pair[0].total) for pair in ratios.values()}
+    sizes = {len(pair[0]) for pair in ratios.values()}
     picks = {size: rng.integers(0, size, (DRAWS, size)) for size in sorted(sizes) if size > 1}
     out = {}
     for name, (a, b) in ratios.items():
-        if len(a.total) in picks and ((a.total > 0) & (b.total > 0)).sum() > 1:
-            one, two = (ratio.resampled(picks[len(a.total)]) for ratio in (a, b))
+        if len(a) in picks and (a.counts & b.counts).sum() > 1:
+            one, two = (ratio.resampled(picks[len(a)]) for ratio in (a, b))
             out[name] = two - one
     return out
 
@@ -292,9 +294,8 @@ def _means(worlds: Mapping[str, WorldComparison], draws: Mapping[str, Mapping[st
     for name in names:
         having = [world for world, found in worlds.items() if name in found.metrics]
         sides = [[getattr(worlds[w].metrics[name], side) for w in having] for side in ("a", "b")]
-        resampled = [draws[w][name] for w in having if name in draws[w]]
-        spread = np.mean(resampled, axis=0) if len(resampled) == len(having) else None
-        out[name] = Difference(float(np.mean(sides[0])), float(np.mean(sides[1])), interval_of(spread))
+        spread = interval_of(mean_draws([draws[w].get(name) for w in having]))
+        out[name] = Difference(float(np.mean(sides[0])), float(np.mean(sides[1])), spread)
     return out
 
 
@@ -315,7 +316,7 @@ def read_allowed(texts: Iterable[str]) -> dict[str, float]:
             raise unknown_name("metric", name, known)
         if name in NO_RANK:
             raise InvalidInputError(
-                f"--max-drop {text}: {name} is neither good nor bad; alive_gap tells how far it is off."
+                f"--max-drop {text}: {name} is neither good nor bad; {NO_RANK[name]} tells how well it is met."
             )
         allowed[name] = float(amount)
     return allowed

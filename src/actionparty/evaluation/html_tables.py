@@ -27,6 +27,13 @@ MEANINGS = {
     "isolation": "one subject's action changed: share of far-away others whose predicted state stays the same",
     "swap": "two subjects' actions exchanged: share of cases in which their outcomes exchange",
     "duplicates": "share of subject steps seen more than once (less is better)",
+    "reward_rate": "share of subject steps that the simulator rewards, from the same contexts; neither good nor bad",
+    "reward_ap": "average precision: does the model give rewarded subject steps the highest odds, one step from a real "
+    "context? Chance is the reward rate",
+    "reward_error": "sum of |told - real| over sum of |real| rewards: 1 is as bad as telling nothing (less is better)",
+    "reward_sign": "share of rewarded subject steps for which a reward of the same sign is told",
+    "return_correlation": "Pearson's r between the sums of generated and of real rewards, over rollouts and subjects",
+    "end_accuracy": "mean of the shares right where the world ends and where it goes on, one step from a real context",
     "sync_horizon": "steps before the first frame that differs from the simulator's, in worlds without chance (median)",
     "psnr": "likeness to the simulator's frames over the rollout, in decibels",
     "ssim": "structural likeness to the simulator's frames over the rollout, 1 at most",
@@ -45,7 +52,15 @@ _GROUPS = {
         *("ea", "tile", "changed_tile", "isolation", "swap", "sync_horizon", "psnr", "ssim", "lpips", "fvd"),
         "detector",
     ),
+    "Rewards and ends": (
+        *("reward_rate", "reward_ap", "reward_error", "reward_sign", "return_correlation", "end_accuracy"),
+    ),
 }
+_REWARD_CARDS = (
+    ("reward_ap", "Reward AP", "who is rewarded, ranked by odds"),
+    ("return_correlation", "Return correlation", "generated against real returns"),
+)
+"""Cards that only worlds with rewards have."""
 _ONE_DIGIT = ("psnr", "sync_horizon", "fvd")
 
 
@@ -74,6 +89,7 @@ def cards(data: Row) -> Markup:
         ("ea", "Effect accuracy (EA)", "what zaps, cooks, eats..."),
         ("isolation", "Isolation", "far others unmoved by an action"),
         ("swap", "Swap", "actions exchanged, outcomes too"),
+        *(card for card in _REWARD_CARDS if lookup(data["mean"], card[0]) is not None),
     ]
     return tag("div", *(_card(data, *card) for card in shown), class_="cards")
 

@@ -165,6 +165,11 @@ def actions_obeyed(
     return Verdict(np.asarray(right & single & counted), counted, np.asarray(collision))
 
 
+def told_rewards(rewards: Floats, lost: Bools) -> Floats:
+    """Return rewards (..., N), none where a frame (...) is ``lost`` or what was told is no finite number."""
+    return np.where(np.isfinite(rewards) & ~lost[..., None], rewards, np.float32(0))
+
+
 def finite_frames(frames: NDArray[np.generic]) -> tuple[NDArray[np.uint8], Bools]:
     """Return frames (B, H, W, 3) as uint8 and which of them (B,) are lost for not being finite; those turn black."""
     if frames.dtype == np.uint8:

@@ -15,8 +15,9 @@ from actionparty.errors import InvalidInputError
 from actionparty.evaluation.bootstrap import Ratio
 from actionparty.evaluation.detector import Detector, folded_accuracy
 from actionparty.evaluation.labels import TileLabels, build_labels, join_labels
-from actionparty.evaluation.onestep import Tallies, probe_steps, score_steps
+from actionparty.evaluation.onestep import Tallies, probe_steps, score_rewards, score_steps
 from actionparty.evaluation.records import RolloutRecord, StepRecord
+from actionparty.evaluation.rewarded import weighed
 from actionparty.evaluation.rollouts import BatchRollout, Perceptual, RolloutPlan, Start, score_rollouts
 from actionparty.types import SCENE_ROWS, Episode, WorldSpec
 
@@ -36,6 +37,8 @@ class EvaluationSettings:
     """One-step predictions from real contexts in each held-out episode."""
     probes_per_episode: int = 16
     """How many of those are predicted again with one action, or two, changed."""
+    rewarded_per_episode: int = 32
+    """One-step predictions beside those, of rewards alone, from contexts that lead to one, in each held-out episode."""
     batch: int = 20
     seed: int = 0
     context: int = 2
@@ -94,7 +97,17 @@ class Bench:
     @property
     def singles(self) -> list[Start]:
         """Where single steps start."""
-        return step_starts(self.episodes, self.settings.steps_per_episode)
+        return self._weighed[0]
+
+    @property
+    def rewarded(self) -> list[Start]:
+        """Where single steps start that only rewards and ends are scored of."""
+        return self._weighed[1]
+
+    @cached_property
+    def _weighed(self) -> tuple[list[Start], list[Start]]:
+        spread = step_starts(self.episodes, self.settings.steps_per_episode)
+        return weighed(self.episodes, spread, self.settings.rewarded_per_episode)
 
     @property
     def probed(self) -> list[Start]:
@@ -128,7 +141,7 @@ class Part:
     def frames(self) -> int:
         """How many frames it generates."""
         if self.batch is None:
-            return len(self.bench.singles) + 3 * len(self.bench.probed)
+            return len(self.bench.singles) + len(self.bench.rewarded) + 3 * len(self.bench.probed)
         return len(self.bench.batch(self.batch)) * self.bench.settings.horizon
 
     def measure(self, tick: Callable[[int], None]) -> Record:
@@ -161,12 +174,16 @@ def _measure_steps(bench: Bench, tick: Callable[[int], None]) -> StepRecord:
     for chunk in _chunks(bench.singles, bench.settings.batch):
         score_steps(bench.world, episodes, chunk, detector, bench.plan, tallies)
         tick(len(chunk))
+    for chunk in _chunks(bench.rewarded, bench.settings.batch):
+        score_rewards(bench.world, episodes, chunk, bench.plan, tallies)
+        tick(len(chunk))
     for chunk in _chunks(bench.probed, bench.settings.batch):
         probe_steps(bench.world, episodes, chunk, detector, bench.plan, tallies)
         tick(3 * len(chunk))
     accuracy = Ratio.of(*folded_accuracy(bench.known, episodes, bench.shipped))
     ratios = {"detector": accuracy, **tallies.ratios()}
-    return StepRecord(bench.spec, np.array([e.seed for e in episodes]), ratios, _notes(detector.labels, bench.shipped))
+    seeds, notes = np.array([e.seed for e in episodes]), _notes(detector.labels, bench.shipped)
+    return StepRecord(bench.spec, seeds, ratios, notes, tallies.rankings())
 
 
 def _notes(labels: TileLabels, shipped: bool) -> tuple[str, ...]:
@@ -204,7 +221,10 @@ def rollout_starts(episodes: Sequence[Episode], rollouts: int) -> list[Start]:
 
 
 def step_starts(episodes: Sequence[Episode], per_episode: int) -> list[Start]:
-    """Return evenly spread rows, at most ``per_episode`` in each episode, from which one step is predicted."""
+    """Return evenly spread rows, at most ``per_episode`` in each episode, from which one step is predicted.
+
+    With two or more in each, one of them leads into the last row: where the world ended, the end is among them.
+    """
     out = []
     for k, episode in enumerate(episodes):
         first = min(FIRST_STEP_ROW, len(episode) - 2)

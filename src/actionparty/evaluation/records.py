@@ -5,8 +5,6 @@ A record holds no frames but the few that are shown to people. It knows no model
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,12 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.data.files import NPZ_DAMAGE, make_folder, write_atomic
-from actionparty.errors import DatasetError
+from actionparty.evaluation.agreement import AveragePrecision
 from actionparty.evaluation.bootstrap import Ratio, Sums
+from actionparty.evaluation.record_files import damaged, read_arrays, write_arrays
 from actionparty.types import Bools, Floats, Frame, Ints, SubjectStates, WorldSpec
 
-FORMAT = 1
 FILM_STEPS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Steps kept of the first ``FILMS`` rollouts of a world."""
 FILMS = 3
@@ -87,6 +84,8 @@ class RolloutRecord:
     """(R, T) PSNR and the like to the simulator's frame by name; NaN where not measured"""
     features: Mapping[str, Floats] = field(default_factory=dict)
     """(R, C, D) of C clips that are ``real`` and ``generated``, for the Frechet distance; NaN past the recording"""
+    rewards: Mapping[str, Floats] = field(default_factory=dict)
+    """(R, T, N) ``generated``, and ``real`` (NaN past the recording); absent in records of older versions"""
     shots: tuple[Shot, ...] = ()
     """Kept frames, by rollout and step"""
 
@@ -120,7 +119,8 @@ class RolloutRecord:
             values[name] = _joined_states([getattr(p, name) for p in parts])
         for name in _MAPS:
             every = [getattr(p, name) for p in parts]
-            values[name] = {key: np.concatenate([one[key] for one in every]) for key in every[0]}
+            shared = [key for key in every[0] if all(key in one for one in every)]
+            values[name] = {key: np.concatenate([one[key] for one in every]) for key in shared}
         whole = RolloutRecord(parts[0].world, **values)
         return replace(whole, shots=worth_keeping(whole, shots))
 
@@ -131,23 +131,23 @@ class RolloutRecord:
             values |= {f"{name}.{part}": value for part, value in vars(getattr(self, name)).items()}
         for name in _MAPS:
             values |= {f"{name}.{key}": value for key, value in getattr(self, name).items()}
-        _write(path, {"world": _spec_json(self.world)}, values | _pack_shots(self.shots))
+        write_arrays(path, {"world": _spec_json(self.world)}, values | _pack_shots(self.shots))
 
     @staticmethod
     def load(path: Path) -> RolloutRecord:
         """Read what ``save`` wrote; raise ``DatasetError`` where it is missing, damaged or of another version."""
-        about, values = _read(path)
+        about, values = read_arrays(path)
         try:
             given: dict[str, Any] = {name: values[name] for name in _ARRAYS}
             given |= {name: SubjectStates(**_under(values, name)) for name in _STATES}
             given |= {name: _under(values, name) for name in _MAPS}
             return RolloutRecord(_spec(about["world"]), **given, shots=_unpack_shots(values))
         except (KeyError, TypeError, IndexError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
 
 
 _STATES = ("state", "real")
-_MAPS = ("similarity", "features")
+_MAPS = ("similarity", "features", "rewards")
 _ARRAYS = (
     *("seeds", "rows", "action", "counted", "obeyed", "due", "count", "cell", "facing"),
     *("known", "collision", "lost", "in_step"),
@@ -165,27 +165,45 @@ class StepRecord:
     """By metric, with sums per episode (E,)"""
     notes: tuple[str, ...] = ()
     """What to bear in mind when reading the metrics of this world"""
+    rankings: Mapping[str, AveragePrecision] = field(default_factory=dict)
+    """By metric, of cases in the E episodes; none in records of older versions"""
 
     def take(self, index: Ints) -> StepRecord:
         """Return the episodes of ``index``, in that order."""
-        ratios = {name: Ratio(r.right[index], r.total[index]) for name, r in self.ratios.items()}
-        return replace(self, seeds=self.seeds[index], ratios=ratios)
+        ratios = {name: ratio.take(index) for name, ratio in self.ratios.items()}
+        rankings = {name: ranking.take(index) for name, ranking in self.rankings.items()}
+        return replace(self, seeds=self.seeds[index], ratios=ratios, rankings=rankings)
 
     def save(self, path: Path) -> None:
         """Write one .npz atomically; raise ``DatasetError`` where the disk refuses."""
         about = {"world": _spec_json(self.world), "notes": list(self.notes), "ratios": list(self.ratios)}
-        values = {f"ratio.{k}": np.stack([r.right, r.total]) for k, r in enumerate(self.ratios.values())}
-        _write(path, about, {"seeds": self.seeds, **values})
+        about["rankings"] = list(self.rankings)
+        values: dict[str, NDArray[Any]] = {}
+        for k, ratio in enumerate(self.ratios.values()):
+            values[f"ratio.{k}"] = np.stack([ratio.right, ratio.total])
+        for k, ranking in enumerate(self.rankings.values()):
+            values |= {f"ranking{k}.{name}": getattr(ranking, name) for name in _RANKED}
+        write_arrays(path, about, {"seeds": self.seeds, **values})
 
     @staticmethod
     def load(path: Path) -> StepRecord:
         """Read what ``save`` wrote; raise ``DatasetError`` where it is missing, damaged or of another version."""
-        about, values = _read(path)
+        about, values = read_arrays(path)
         try:
             ratios = {name: Ratio(*values[f"ratio.{k}"]) for k, name in enumerate(about["ratios"])}
-            return StepRecord(_spec(about["world"]), values["seeds"], ratios, tuple(about["notes"]))
+            size, ranked = len(values["seeds"]), about.get("rankings", [])
+            rankings = {name: _ranking(_under(values, f"ranking{k}"), size) for k, name in enumerate(ranked)}
+            return StepRecord(_spec(about["world"]), values["seeds"], ratios, tuple(about["notes"]), rankings)
         except (KeyError, TypeError, IndexError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
+
+
+_RANKED = ("odds", "hit", "rollout", "weight")
+
+
+def _ranking(values: Mapping[str, NDArray[Any]], size: int) -> AveragePrecision:
+    odds, hit, rollout, weight = (values[name] for name in _RANKED)
+    return AveragePrecision(odds, hit, rollout, weight, size)
 
 
 def first_failures(record: RolloutRecord) -> set[tuple[int, int]]:
@@ -252,43 +270,3 @@ def _unpack_shots(values: Mapping[str, NDArray[Any]]) -> tuple[Shot, ...]:
         Shot(int(rollout), int(step), frame, truth if known else None, _REASONS[reason])
         for (rollout, step, reason), (frame, truth, known) in zip(values["shots.place"], pictures, strict=True)
     )
-
-
-def _compact(array: NDArray[Any]) -> NDArray[Any]:
-    """Return whole numbers in the smallest type that holds them; ``_wide`` undoes it."""
-    if array.dtype != np.int64 or not array.size:
-        return array
-    low, high = np.min_scalar_type(array.min()), np.min_scalar_type(array.max())
-    return array.astype(np.promote_types(low, high) if np.promote_types(low, high).kind in "iu" else np.int64)
-
-
-def _wide(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    whole = array.dtype.kind in "iu" and not name.startswith(("shots.frame", "shots.truth"))
-    return array.astype(np.int64) if whole else array
-
-
-def _write(path: Path, about: Mapping[str, Any], values: Mapping[str, NDArray[Any]]) -> None:
-    text = json.dumps({"format": FORMAT, **about}).encode()
-    content = io.BytesIO()
-    packed: dict[str, Any] = {name: _compact(array) for name, array in values.items()}
-    np.savez_compressed(content, about=np.frombuffer(text, np.uint8), **packed)
-    make_folder(path.parent)
-    write_atomic(path, content.getvalue())
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            values = {name: file[name] for name in file.files}
-        about = json.loads(values.pop("about").tobytes())
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: no such record; evaluate again with the same --out.") from error
-    except NPZ_DAMAGE as error:
-        raise _damaged(path, error) from error
-    if about.get("format") != FORMAT:
-        raise DatasetError(f"{path}: format {about.get('format')!r}, but this version reads {FORMAT}.")
-    return about, {name: _wide(name, array) for name, array in values.items()}
-
-
-def _damaged(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f"{path}: damaged record ({error}); remove the file and evaluate again with the same --out.")

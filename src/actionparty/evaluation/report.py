@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from actionparty.evaluation.bootstrap import Ratio, interval_of
+from actionparty.evaluation.bootstrap import Ratio, Statistic, interval_of, mean_draws
 from actionparty.evaluation.detector import ACCURATE
 
 PAPER = {"ma": 0.779, "sp_mean": 0.903}
 """The ActionParty paper's movement accuracy and subject preservation: 46 worlds, at most 7 subjects, 230 rollouts."""
-LOWER_IS_BETTER = frozenset({"duplicates", "alive_gap", "nan_frames", "nan_frames_one_step", "lpips", "fvd"})
-NO_RANK = frozenset({"alive", "alive_real"})
-"""What is neither good nor bad: no world is the worst in it, and it can't drop."""
+LOWER_IS_BETTER = frozenset(
+    {"duplicates", "alive_gap", "nan_frames", "nan_frames_one_step", "lpips", "fvd", "reward_error"}
+)
+NO_RANK = {"alive": "alive_gap", "alive_real": "alive_gap", "reward_rate": "reward_ap"}
+"""What is neither good nor bad, with the metric to judge by: no world is the worst in it, and it can't drop."""
 COLUMNS = {
     "ma1": "MA@1",
     "ma1_moving": "MA@1 moving",
@@ -29,6 +31,12 @@ COLUMNS = {
     "changed_tile": "changed tile",
     "isolation": "isolation",
     "swap": "swap",
+    "reward_rate": "reward rate",
+    "reward_ap": "reward AP",
+    "reward_error": "reward error",
+    "reward_sign": "reward sign",
+    "return_correlation": "return r",
+    "end_accuracy": "end accuracy",
     "duplicates": "duplicates",
     "sync_horizon": "sync steps",
     "psnr": "PSNR dB",
@@ -54,7 +62,7 @@ class WorldResult:
     horizon: int
     seeds: tuple[int, int]
     """Lowest and highest seed of the held-out episodes."""
-    ratios: Mapping[str, Ratio]
+    ratios: Mapping[str, Statistic]
     sp: Mapping[int, Ratio]
     curves: Mapping[str, list[float | None]] = field(default_factory=dict)
     """Share at each step, by metric; for plots, not in the JSON contract."""
@@ -62,7 +70,7 @@ class WorldResult:
     breakdown: Mapping[str, Mapping[str, Ratio]] = field(default_factory=dict)
     """Movement accuracy by ``action`` (its name) and by ``collision`` (``with``, ``without``)"""
 
-    def named(self) -> dict[str, Ratio]:
+    def named(self) -> dict[str, Statistic]:
         """Return all metrics by name, those of ``sp`` as ``sp.STEP``."""
         return {**self.ratios, **{f"sp.{t}": ratio for t, ratio in self.sp.items()}}
 
@@ -116,8 +124,7 @@ class EvaluationReport:
         for name in dict.fromkeys(name for ratios in named for name in ratios):
             having = [(k, ratios[name]) for k, ratios in enumerate(named) if name in ratios]
             drawn = [ratio.draws([seed, k]) for k, ratio in having if ratio.value is not None]
-            whole = [draws for draws in drawn if draws is not None]
-            if whole and len(whole) == len(drawn) and (found := interval_of(np.mean(whole, axis=0))):
+            if found := interval_of(mean_draws(drawn)):
                 out[name] = list(found)
         return out
 

@@ -5,7 +5,7 @@ One frame per rollout is held at a time. What it means is said elsewhere (``summ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -27,7 +27,11 @@ Frames = NDArray[np.uint8]
 
 
 class RolloutStep(Protocol):
-    """What a batch of B rollouts answers to one step."""
+    """What a batch of B rollouts answers to one step.
+
+    Where it also has ``finite`` (B,), frames it says False of are lost (``pictures``); where it has ``reward_odds``
+    (B, N), the probability that a reward is not zero, average precision can be taken.
+    """
 
     @property
     def frames(self) -> NDArray[Any]:
@@ -39,11 +43,11 @@ class RolloutStep(Protocol):
 
     @property
     def rewards(self) -> Floats:
-        """(B, N)"""
+        """(B, N) received on arrival"""
 
     @property
     def ended(self) -> Bools:
-        """(B,)"""
+        """(B,) whether the episode is over"""
 
 
 def pictures(answer: RolloutStep) -> tuple[Frames, Bools]:
@@ -71,6 +75,8 @@ class Start:
 
     episode: int
     row: int
+    weight: float = 1.0
+    """For how many steps of the recording a one-step prediction stands where rewards are scored (``rewarded``)"""
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,9 @@ def score_rollouts(
         seen = {"count": after.seen.count, "cell": after.seen.cell, "facing": after.seen.facing}
         track.add(action=actions, due=after.due, known=known, lost=lost, **seen, **vars(verdict))
         track.add_states(state=after.states, real=_only(now, known))
+        track.add_rewards(
+            generated=answer.rewards, real=np.where(known[:, None], run.rewards(step), np.float32(np.nan))
+        )
         track.add(in_step=likeness.see(step, frames, after.cells, run.true_frames, known))
         gone = after.due & (after.seen.count == 0)
         shots.see(step, frames, lost=_any(gone), disobeyed=_any(verdict.counted & ~verdict.obeyed))
@@ -180,6 +189,9 @@ class _Run:
 
     def actions(self, step: int) -> Ints:
         return np.stack([e.actions[r] for e, r in self._rows(step)])
+
+    def rewards(self, step: int) -> Floats:
+        return np.stack([e.rewards[r] for e, r in self._rows(step)])
 
     def real(self, step: int) -> SubjectStates:
         return SubjectStates.stack([e.states[r] for e, r in self._rows(step)])
@@ -242,6 +254,7 @@ class _Track:
     def __init__(self) -> None:
         self._steps: dict[str, list[NDArray[Any]]] = {}
         self._states: dict[str, list[SubjectStates]] = {}
+        self._rewards: dict[str, list[Floats]] = {}
 
     def add(self, **values: NDArray[Any]) -> None:
         for name, value in values.items():
@@ -251,6 +264,10 @@ class _Track:
         for name, value in states.items():
             self._states.setdefault(name, []).append(value)
 
+    def add_rewards(self, **rewards: Floats) -> None:
+        for name, value in rewards.items():
+            self._rewards.setdefault(name, []).append(value)
+
     def record(
         self, world: WorldSpec, seeds: Ints, rows: Ints, likeness: _Likeness, shots: tuple[Shot, ...]
     ) -> RolloutRecord:
@@ -259,6 +276,11 @@ class _Track:
         for name, states in self._states.items():
             parts = (np.stack([getattr(s, part.name) for s in states], 1) for part in fields(SubjectStates))
             values[name] = SubjectStates(*parts)
-        for name in ("similarity", "features"):
-            values[name] = {key: np.stack(steps, 1) for key, steps in getattr(likeness, name).items()}
+        maps: dict[str, Mapping[str, Sequence[NDArray[Any]]]] = {
+            "similarity": likeness.similarity,
+            "features": likeness.features,
+            "rewards": self._rewards,
+        }
+        for name, columns in maps.items():
+            values[name] = {key: np.stack(steps, 1) for key, steps in columns.items()}
         return RolloutRecord(world, seeds, rows, **values, shots=shots)

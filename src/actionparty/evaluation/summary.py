@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.evaluation.bootstrap import Median, Ratio
+from actionparty.evaluation.agreement import Correlation
+from actionparty.evaluation.bootstrap import Error, Mean, Median, Ratio, Statistic
 from actionparty.evaluation.detector import ACCURATE
+from actionparty.evaluation.metrics import told_rewards
 from actionparty.evaluation.perceptual import CLIP, frechet_distance
 from actionparty.evaluation.records import RolloutRecord, StepRecord
 from actionparty.evaluation.report import WorldResult
@@ -85,6 +87,24 @@ def alive_gap(record: RolloutRecord) -> Ratio:
     return Ratio.of(np.abs(told - real), record.known.sum(1) * record.world.subjects)
 
 
+def return_correlation(record: RolloutRecord) -> Correlation | None:
+    """Return how generated returns agree with real ones, over rollouts and subjects; None in records without rewards.
+
+    A return is the sum of a subject's rewards over the steps that the recording lasts.
+    """
+    if not record.rewards:
+        return None
+    generated = told_rewards(record.rewards["generated"], record.lost)
+    columns = (generated, record.rewards["real"])
+    return Correlation(*(v.sum(1, dtype=np.float64, where=record.known[..., None]) for v in columns))
+
+
+def end_accuracy(ratios: Mapping[str, Ratio]) -> Mean | None:
+    """Return the balanced accuracy: the mean of the shares right where the world ends, and where it goes on."""
+    parts = [ratios[name] for name in ("end_recall", "end_specificity") if name in ratios]
+    return Mean(tuple(parts)) if len(parts) == 2 else None
+
+
 def sp_ratios(curves: Curves) -> dict[int, Ratio]:
     """Return subject preservation at each of ``SP_STEPS`` that was reached."""
     reached = [t for t in SP_STEPS if t <= len(curves.right["sp"])]
@@ -120,7 +140,7 @@ def _parts(record: RolloutRecord, chosen: Mapping[str, Bools]) -> dict[str, Rati
 def world_result(steps: StepRecord, record: RolloutRecord, deterministic: bool) -> WorldResult:
     """Return the metrics of one world; ``deterministic`` asks for the sync horizon."""
     curves = curves_of(record)
-    ratios = {**steps.ratios, **_rollout_ratios(record, curves, deterministic)}
+    ratios = {**_step_figures(steps), **_rollout_figures(record, curves, deterministic)}
     return WorldResult(
         record.world.name,
         record.world.subjects,
@@ -135,22 +155,31 @@ def world_result(steps: StepRecord, record: RolloutRecord, deterministic: bool) 
     )
 
 
-def _rollout_ratios(record: RolloutRecord, curves: Curves, deterministic: bool) -> dict[str, Ratio]:
+def _step_figures(steps: StepRecord) -> dict[str, Statistic]:
+    figures: dict[str, Statistic] = {**steps.ratios, **steps.rankings}
+    if (error := steps.ratios.get("reward_error")) is not None:
+        figures["reward_error"] = Error(error.right, error.total)
+    if (ends := end_accuracy(steps.ratios)) is not None:
+        figures["end_accuracy"] = ends
+    return figures
+
+
+def _rollout_figures(record: RolloutRecord, curves: Curves, deterministic: bool) -> dict[str, Statistic]:
     names = ("ma", "dr", "duplicates", "alive", "alive_real", "state", "nan_frames", "psnr", "ssim", "lpips")
-    ratios = {name: curves.ratio(name) for name in names if name in curves.right}
+    ratios: dict[str, Statistic] = {name: curves.ratio(name) for name in names if name in curves.right}
     ratios["sp_mean"] = curves.ratio("sp")
     ratios["alive_gap"] = alive_gap(record)
     if deterministic:
         ratios["sync_horizon"] = Median.over(sync_horizon(record))
-    distance = frechet(record)
-    return ratios | ({"fvd": distance} if distance is not None else {})
+    rest = {"fvd": frechet(record), "return_correlation": return_correlation(record)}
+    return ratios | {name: figure for name, figure in rest.items() if figure is not None and figure.value is not None}
 
 
 def _plain(curve: NDArray[np.float64]) -> list[float | None]:
     return [None if np.isnan(x) else float(x) for x in curve]
 
 
-def _notes(ratios: Mapping[str, Ratio], steps: StepRecord, record: RolloutRecord) -> list[str]:
+def _notes(ratios: Mapping[str, Statistic], steps: StepRecord, record: RolloutRecord) -> list[str]:
     notes = []
     accuracy, nan = ratios["detector"].value, ratios["nan_frames"].value
     if accuracy is not None and accuracy < ACCURATE:
@@ -180,7 +209,7 @@ def _notes_on_intervals(episodes: int, rollouts: int) -> list[str]:
     return []
 
 
-def _notes_on_clips(ratios: Mapping[str, Ratio], record: RolloutRecord) -> list[str]:
+def _notes_on_clips(ratios: Mapping[str, Statistic], record: RolloutRecord) -> list[str]:
     if not record.features and "fvd" not in ratios:
         return []
     clips = int((~np.isnan(record.features["real"]).any(-1)).sum()) if record.features else 0
