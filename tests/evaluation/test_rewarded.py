@@ -185,7 +185,7 @@ def test_every_end_counts_once_however_long_its_episode_is() -> None:
         """Sees the ends of long episodes only."""
 
         def ends(self, real: Bools) -> Bools:
-            return real & np.array([len(episode) == ROWS for episode, _ in self.at])
+            return np.asarray(real & [len(episode) == ROWS for episode, _ in self.at], np.bool_)
 
     short = replace(toy.record(1_000_009, 20), ended=True)
     found = figures(Patient([HELD_OUT[0], short]), [HELD_OUT[0], short])
