@@ -19,8 +19,10 @@ from actionparty.model.tokens import Subjects
 from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.flow import denoise
 
-_UNLIKELY = 0.2
-"""A cell to land on, or a tile to show, that is less likely than this share of the likeliest is never drawn."""
+_UNLIKELY_CELL = 0.2
+"""A cell to land on that is less likely than this share of the likeliest is never drawn."""
+_UNLIKELY_TILE = 0.7
+"""The same of a tile to show: tiles as likely are drawn by lot, as those of moving water are, doubts are not."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def sample_step(
 
 def _copied(drawn: Tensor, logits: Tensor, known: KnownTiles, lots: Tensor) -> Tensor:
     """Return cells (B, C, 192): ``drawn``, or one of the ``known`` tiles where uniform ``lots`` (B, C) draw one."""
-    choice = draw_likely(logits, lots)
+    choice = draw_likely(logits, lots, _UNLIKELY_TILE)
     copied = known.tiles[(choice - 1).clamp(min=0)]
     return torch.where((choice == DRAWN)[..., None], drawn, copied)
 
@@ -218,21 +220,21 @@ def _conclude(
     return states, position
 
 
-def draw_likely(logits: Tensor, lots: Tensor) -> Tensor:
+def draw_likely(logits: Tensor, lots: Tensor, least: float) -> Tensor:
     """Draw from ``logits`` (..., n) by inverse transform of uniform ``lots`` (...); long.
 
-    What is less than ``_UNLIKELY`` times as likely as the likeliest is left out (min-p, arXiv 2407.01082): many
+    What is less than ``least`` times as likely as the likeliest is left out (min-p sampling, arXiv 2407.01082): many
     walls, each hardly possible, together caught subjects that should have come back on the floor.
     """
     odds = logits.softmax(-1)
-    odds = torch.where(odds < _UNLIKELY * odds.amax(-1, keepdim=True), torch.zeros_like(odds), odds)
+    odds = torch.where(odds < least * odds.amax(-1, keepdim=True), torch.zeros_like(odds), odds)
     cumulative = odds.cumsum(-1)
     return (cumulative < (lots * cumulative[..., -1])[..., None]).sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
 def _land(logits: Tensor, lots: Tensor, w: int) -> Tensor:
     """Return the cell (B, N, 2) drawn from ``logits`` (B, N, M) for each subject that jumps."""
-    cell = draw_likely(logits, lots)
+    cell = draw_likely(logits, lots, _UNLIKELY_CELL)
     return torch.stack([cell % w, cell // w], -1).float()
 
 
