@@ -25,7 +25,7 @@ EXTRAS = {
     "demo": ("video",),
     "play": ("agents", "video"),
     "mcp": ("agents",),
-    "test": ("agents", "dev", "meltingpot", "ray", "rl", "train", "video"),
+    "test": ("agents", "dev", "envs", "meltingpot", "ray", "rl", "train", "video"),
     "record": ("meltingpot",),
     "evaluate": ("meltingpot", "train"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -29,3 +30,37 @@ def test_the_code_of_the_environment_guide_runs() -> None:
     assert len(shown) == 4
     for expected in shown:
         assert expected in done.stdout
+
+
+def test_the_function_of_the_guide_to_own_worlds_is_the_one_in_the_example() -> None:
+    (function,) = blocks("your-own-world.md")
+    assert function in (DOCS.parent / "examples" / "warehouse.py").read_text()
+
+
+SMALLER = {"--steps": "40", "--frames": "16", "--horizon": "6", "--shard-steps": "20"}
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_to_own_worlds_work(tmp_path: Path) -> None:
+    """All but the server, in their order, with small numbers."""
+    pytest.importorskip("rware")
+    pytest.importorskip("mpe2")
+    commands = re.findall(r"^actionparty (.+)$", (DOCS / "your-own-world.md").read_text(), re.M)
+    assert [line.split()[0] for line in commands if "particles" not in line] == [
+        *("worlds", "record", "record", "inspect", "train", "evaluate", "rollout", "export", "play"),
+    ]
+    for line in commands:
+        words = line.split()
+        small = [SMALLER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+        if words[0] == "play":
+            assert (tmp_path / words[-1] / "scenes" / "rware-tiny-2ag").is_dir()
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", "actionparty", *small],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(DOCS.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"

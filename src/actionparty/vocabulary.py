@@ -19,6 +19,7 @@ ACTIONS: tuple[str, ...] = (
     *("push", "pull", "fire_1", "fire_2", "fire_3", "row", "flail", "mine", "eat", "pickup"),
     *("eat_apple", "eat_banana", "offer_cancel", *_OFFERS),
     *("refine_and_gift", "consume_tokens", "tag", "vote_1", "vote_2", "vote_3", "vote_4", "vote_5", "vote_6"),
+    *("own_1", "own_2", "own_3", "own_4", "own_5", "own_6", "own_7", "own_8"),  # of worlds of users
 )
 CAPACITY = 128
 """Rows of a model's action embedding: names may be appended until it is full."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from actionparty.data.inspection import WorldSummary
     from actionparty.data.packed import PackedSummary
     from actionparty.data.recording import RecordingSummary
+    from actionparty.data.worker import MakeWorld
+    from actionparty.types import WorldSpec
+    from actionparty.worlds.factory import WorldFactory
 
 FILMSTRIP_FRAMES = 12
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
@@ -28,6 +31,14 @@ Ray = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="Work on a Ray cluster: `auto` (the one that runs here), `local` (start one) or its HOST:PORT.",
+        show_default=False,
+    ),
+]
+Env = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="A world of your own: the function that makes it (docs/your-own-world.md).",
         show_default=False,
     ),
 ]
@@ -50,6 +61,7 @@ def record(
         str | None,
         typer.Option(help="A set of worlds instead: `all` substrates, or `starter`; large maps get more steps."),
     ] = None,
+    env: Env = None,
     steps: Annotated[int, typer.Option(help="Rows (frames) wanted of each world.")] = 20_000,
     seed: Annotated[int, typer.Option(help="First seed label; from 1,000,000 on for evaluation only.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", show_default=False)] = None,
@@ -72,10 +84,16 @@ def record(
       actionparty record coins clean_up --steps 20000 --out datasets/party
       actionparty record coins --seed 1000000 --steps 4000 --out datasets/test
       actionparty record --suite all --steps 20000 --out datasets/all
+      actionparty record --env my_world:make_world --out datasets/mine
       actionparty record coins --steps 20000 --out datasets/party --ray auto
     """
-    wanted = _wanted_steps(worlds or [], suite, steps)
-    summary = record_with_bars(list(wanted), wanted, seed, out, workers, policy, subjects, shard_steps, ray)
+    if sum((bool(worlds), suite is not None, env is not None)) != 1:
+        raise InvalidInputError(
+            "name the worlds to record, or give --suite NAME, or --env MODULE:FUNCTION (one of them)."
+        )
+    own = None if env is None else world_factory(env)
+    wanted = _wanted_steps(worlds or [], suite, steps) if own is None else {_own_world(own, subjects, out).name: steps}
+    summary = record_with_bars(list(wanted), wanted, seed, out, workers, policy, subjects, shard_steps, ray, own)
     rows = sum(summary.rows.values())
     speed = rows / summary.seconds if summary.seconds else 0.0
     if as_json:
@@ -106,11 +124,34 @@ def _wanted_steps(worlds: Sequence[str], suite: str | None, steps: int) -> dict[
     from actionparty.worlds.catalogue import world_spec
     from actionparty.worlds.suites import suite_steps
 
-    if bool(worlds) == (suite is not None):
-        raise InvalidInputError("name the worlds to record, or give --suite NAME (one of the two).")
     if suite is not None:
         return suite_steps(suite, steps)
     return {world_spec(name).name: steps for name in worlds}
+
+
+def world_factory(env: str) -> WorldFactory:
+    """Return what makes the world that the user called ``env``; its module may lie in the current folder."""
+    from actionparty.worlds.factory import WorldFactory
+
+    return WorldFactory(env, str(Path.cwd()))
+
+
+def _own_world(factory: WorldFactory, subjects: int | None, out: Path) -> WorldSpec:
+    """Return what a user's world is, after a step of it, before anything is written.
+
+    Raises:
+        InvalidInputError: it can't be made or played, or the dataset ``out`` has another world of this name.
+    """
+    from actionparty.data.dataset import INFO, open_dataset
+
+    spec = factory.tried(subjects)
+    recorded = open_dataset(out).worlds.get(spec.name) if (out / INFO).exists() else None
+    if recorded is not None and recorded != spec:
+        raise InvalidInputError(
+            f"{out} has another {spec.name}: {recorded}, and now it is {spec}. Give one of them another name, or use "
+            "another folder."
+        )
+    return spec
 
 
 def record_with_bars(
@@ -123,15 +164,19 @@ def record_with_bars(
     subjects: int | None = None,
     shard_steps: int = 1000,
     ray: str | None = None,
+    make_world: MakeWorld | None = None,
 ) -> RecordingSummary:
     """Record as ``data.recording.record`` does, with a progress bar for each world and one worker per core.
 
-    With ``ray``, the address of a Ray cluster, the workers and the cores are those of the cluster.
+    With ``ray``, the address of a Ray cluster, the workers and the cores are those of the cluster. Without
+    ``make_world`` the worlds are those of the catalogue.
     """
     from actionparty.data.recording import record as record_worlds
-    from actionparty.worlds.catalogue import world_spec
+    from actionparty.worlds import catalogue
 
-    names = [world_spec(name).name for name in worlds]  # an unknown name is refused before anything is written
+    # an unknown name is refused before anything is written
+    names = list(worlds) if make_world else [catalogue.world_spec(name).name for name in worlds]
+    make = make_world or catalogue.make_world
     with _crew(ray) as (make_crew, cores), console.progress() as bars:
         totals = steps if isinstance(steps, Mapping) else dict.fromkeys(names, steps)
         tasks = {name: bars.add_task(name, total=totals[name]) for name in dict.fromkeys(names)}
@@ -142,7 +187,7 @@ def record_with_bars(
         crew = cores if workers is None else workers
         settings = (policy, subjects, shard_steps)
         try:
-            return record_worlds(names, steps, seed, crew, out, *settings, progress=show, make_crew=make_crew)
+            return record_worlds(names, steps, seed, crew, out, *settings, show, make, make_crew=make_crew)
         except KeyboardInterrupt:
             console.say("give the same command again to go on.")
             raise

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actionparty.config import RolloutConfig, to_json
-from actionparty.errors import CheckpointError, DatasetError, MissingDependencyError, unknown_name
+from actionparty.errors import (
+    CheckpointError,
+    DatasetError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnknownNameError,
+    unknown_name,
+)
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, Ray, Seed, record_with_bars
 from actionparty.types import Episode, WorldSpec
@@ -233,6 +240,9 @@ def _can_be_made(world: str) -> bool:
         check_available(world)
     except MissingDependencyError:
         return False
+    except UnknownNameError as error:
+        said = f"{world} is a world of your own: give held-out episodes of it as --data (docs/your-own-world.md)."
+        raise InvalidInputError(said) from error
     return True
 
 

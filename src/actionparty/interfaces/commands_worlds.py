@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actionparty.checkpoints import EXPERIMENTAL_BELOW, is_experimental
+from actionparty.errors import InvalidInputError
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import Json
+from actionparty.interfaces.commands_data import Env, Json, world_factory
 
 if TYPE_CHECKING:
     from actionparty.worlds.catalogue import CatalogueEntry
@@ -19,6 +20,7 @@ def worlds(
     names: Annotated[
         list[str] | None, typer.Argument(help="Only these, with their actions.", show_default=False)
     ] = None,
+    env: Env = None,
     as_json: Json = False,
 ) -> None:
     """List the worlds, what each is like, and what can be done with it here.
@@ -30,12 +32,16 @@ def worlds(
     Examples:
       actionparty worlds
       actionparty worlds coins clean_up
+      actionparty worlds --env my_world:make_world
       actionparty worlds --json
     """
-    from actionparty.worlds.catalogue import entries, world_spec
+    from actionparty.worlds.catalogue import CatalogueEntry, entries, world_spec
 
-    wanted = {world_spec(name).name for name in names or ()}
-    listed = [entry for entry in entries() if not wanted or entry.spec.name in wanted]
+    if env is not None and names:
+        raise InvalidInputError("name worlds, or give --env MODULE:FUNCTION (one of the two).")
+    known = entries() if env is None else [CatalogueEntry(world_factory(env).tried(), "own", True)]
+    wanted = {world_spec(name).name for name in names or ()} if env is None else {known[0].spec.name}
+    listed = [entry for entry in known if not wanted or entry.spec.name in wanted]
     shipped = shipped_worlds()
     if as_json:
         console.print_json([describe(entry, shipped.get(entry.spec.name)) for entry in listed])

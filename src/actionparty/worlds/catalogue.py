@@ -20,7 +20,7 @@ class CatalogueEntry:
 
     spec: WorldSpec
     family: str
-    """``arena`` or ``meltingpot``"""
+    """``arena``, ``meltingpot``, or ``own``: of a user, in no catalogue"""
     available: bool
     install: str = ""
     """The command that makes it available, if it isn't."""
