@@ -46,6 +46,8 @@ class ModelConfig:
     """An embedding of how long each living subject has stayed as it is: some worlds let subjects act now and then."""
     palette: bool = False
     """Rendered cells are copied from the world's known tiles where one of them fits. Without, all are drawn."""
+    deep_heads: bool = False
+    """Rewards and ends are read by an MLP from what subjects saw and what became of them. Without, by a matrix."""
     worlds: tuple[str, ...] = ()
     """Names with a learned world embedding; any other name shares the embedding of 'unknown'."""
 
@@ -75,7 +77,7 @@ class ModelConfig:
             )
 
 
-SMALL = ModelConfig(rest_clock=True, palette=True)
+SMALL = ModelConfig(rest_clock=True, palette=True, deep_heads=True)
 MODEL_PRESETS: dict[str, ModelConfig] = {
     "tiny": replace(SMALL, width=32, head_width=16, observe_layers=1, update_layers=1, render_layers=1, memory=4),
     "small": SMALL,
@@ -157,6 +159,8 @@ class TrainConfig:
     gate_weight: float = 1.0
     jump_weight: float = 0.1
     reward_weight: float = 0.05
+    learn: str = "all"
+    """``heads``: only the heads of rewards and ends are trained, all else stays as it is (a finish of minutes)."""
     checkpoint_seconds: float = 120.0
     sample_power: float = 0.0
     """Worlds are drawn with odds (cells + subjects) ** -sample_power: above 0, small (cheap) frames come more often."""
@@ -173,6 +177,8 @@ class TrainConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.bf16 not in ("auto", "on", "off"):
             raise InvalidInputError(f"train config: bf16 must be auto, on or off, but is {self.bf16!r}.")
+        if self.learn not in ("all", "heads"):
+            raise InvalidInputError(f"train config: learn must be all or heads, but is {self.learn!r}.")
         for name, least in (
             ("frames", 1),
             ("batch", 1),

@@ -110,7 +110,7 @@ def answers(net: Network, sample: Sample) -> Answers:
     choice = CellChoice(sample.chosen, torch.ones_like(sample.chosen, dtype=torch.bool))
     known = None if sample.tiles is None else net.know(sample.tiles)
     rendered = net.render(observed, resolved, choice, sample.pixels, sample.time, known)
-    happens, value, end = net.heads(rendered.subjects, sample.subjects.mask)
+    happens, value, end = net.heads(rendered.subjects, observed.subjects, sample.subjects.mask)
     pointer = net.update.point(observed, features)
     return Answers(states, pointer, resolved.gate, rendered.cells, happens, value, end, rendered.tiles)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.training.samples import CPU, QUICK, TINY, arena_clips, play, trainer
@@ -490,6 +491,13 @@ LAYOUT = """
     #...#
     #####
 """
+COINS = """
+    #######
+    #>.o.v#
+    #.o.o.#
+    #^.o.<#
+    #######
+"""
 STEPS = 700
 
 
@@ -501,3 +509,26 @@ def test_a_tiny_model_learns_a_tiny_world(tmp_path: Path) -> None:
     state, pixels = accuracy(run.network, world)
     assert state > 0.6, "where nothing moves this is 0"
     assert pixels < 0.6, "where nothing changes this is 1"
+
+
+def test_the_heads_can_be_trained_alone_and_learn_who_is_paid(tmp_path: Path) -> None:
+    world = WorldClips(play(120, seed, layout=COINS) for seed in range(3))
+    config = TrainConfig(
+        frames=150 * 32,
+        batch=32,
+        bf16="off",
+        render_cells=8,
+        corrupt=0.0,
+        learn="heads",
+        rare_share=0.5,
+        reward_weight=1.0,
+    )
+    run = Trainer(tmp_path, replace(TINY, memory=2), config, {"arena": world}, CPU)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    first = float(np.mean([run.step()["reward"] for _ in range(20)]))
+    run.run()
+    last = float(np.mean([run.step()["reward"] for _ in range(20)]))
+    changed = {name.split(".")[0] for name, value in run.network.state_dict().items() if not value.equal(before[name])}
+    assert changed == {"heads"}
+    assert last < 0.7 * first
+    assert run.average.weights["render.pixels.weight"].equal(before["render.pixels.weight"])

@@ -8,32 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
+from actionparty.model.heads import Heads
 from actionparty.model.joint import Joint
 from actionparty.model.observe import Observe
 from actionparty.model.palette import KnownTiles
 from actionparty.model.render import Render
 from actionparty.model.update import Update
-
-
-class Heads(nn.Module):
-    """Reward of each subject and end of the episode, read from the subject tokens after rendering."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.reward = nn.Linear(width, 2)
-        self.end = nn.Linear(width, 1)
-        nn.init.zeros_(self.reward.weight)
-        nn.init.zeros_(self.reward.bias)
-
-    def forward(self, subjects: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (B, N) logits that a reward is not zero, (B, N) its symlog value then, and (B,) end logits.
-
-        ``subjects`` is (B, N, width); ``mask`` (B, N) is False where a subject is only padding.
-        """
-        reward = self.reward(subjects).float()
-        end = self.end(subjects)[..., 0].float()
-        weight = torch.ones_like(end) if mask is None else mask.float()
-        return reward[..., 0], reward[..., 1], (end * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 class Network(nn.Module):
@@ -58,7 +38,7 @@ class Network(nn.Module):
         self.joint = None if config.staged else Joint(config)
         if config.staged:
             self.observe, self.update, self.render = Observe(config), Update(config), Render(config)
-        self.heads = Heads(config.width)
+        self.heads = Heads(config)
 
     @property
     def parameters_count(self) -> int:

@@ -83,7 +83,7 @@ class Objective:
         inputs = self.inputs(network, world, clips, index, generator)
         if network.joint is None:
             observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
-            parts = self._update_losses(network, observed, inputs, generator)
+            parts = self._update_losses(network, observed, inputs, generator) if self.config.learn == "all" else {}
             parts |= self._render_losses(network, observed, inputs, clips, world.tiles, generator)
         else:
             parts = _joint_losses(network, network.joint, inputs, clips, (world.spec.grid, index), generator)
@@ -199,7 +199,7 @@ class Objective:
         losses = {
             "gate": gate.sum(1).mean() / scale,
             "frame": balanced(error, choice.mask, mine),
-            "reward": _head_loss(network, rendered.subjects, clips),
+            "reward": _head_loss(network, (rendered.subjects, observed.subjects), clips),
             "gate_right": _found(resolved.gate.detach() > 0, inputs.changed),
         }
         if rendered.tiles is not None:
@@ -258,7 +258,7 @@ def _joint_losses(
         losses["jump"] = _jump_loss(joint.point(features, seen), inputs, grid)
     halves = (inputs.changed, ~inputs.changed)
     losses["frame"] = torch.stack([error[half].sum() / half.sum().clamp(min=1) for half in halves]).sum()
-    losses["reward"] = _head_loss(network, features, clips)
+    losses["reward"] = _head_loss(network, (features, features), clips)
     return losses
 
 
@@ -303,10 +303,10 @@ def _found(guess: Tensor, changed: Tensor) -> Tensor:
     return (guess & changed).sum() / (guess | changed).sum().clamp(min=1)
 
 
-def _head_loss(network: Network, features: Tensor, clips: Clips) -> Tensor:
+def _head_loss(network: Network, features: tuple[Tensor, Tensor], clips: Clips) -> Tensor:
     happens: Tensor
     value: Tensor
-    happens, value, end = network.heads(features)
+    happens, value, end = network.heads(*features)
     some = clips.reward != 0
     loss = functional.binary_cross_entropy_with_logits(happens, some.float())
     loss = loss + ((value - symlog(clips.reward)) ** 2 * some).sum() / some.sum().clamp(min=1)

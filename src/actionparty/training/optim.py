@@ -25,22 +25,23 @@ class Optimizer:
 
     def __init__(self, network: nn.Module, config: TrainConfig) -> None:
         self.config = config
-        names = {name for name, p in network.named_parameters() if _is_block_matrix(name, p)}
-        blocks = [p for name, p in network.named_parameters() if name in names]
-        others = [p for name, p in network.named_parameters() if name not in names]
+        learned = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        blocks = [p for name, p in learned.items() if _is_block_matrix(name, p)]
+        others = [p for name, p in learned.items() if not _is_block_matrix(name, p)]
         decay = config.weight_decay
         self.parts: dict[str, torch.optim.Optimizer] = {
-            "muon": torch.optim.Muon(blocks, lr=config.muon_rate, weight_decay=decay, momentum=0.95),
             "adamw": torch.optim.AdamW(
                 others, lr=config.learning_rate, betas=config.betas, weight_decay=decay, fused=True
             ),
         }
+        if blocks:
+            self.parts["muon"] = torch.optim.Muon(blocks, lr=config.muon_rate, weight_decay=decay, momentum=0.95)
 
     def step(self, rate: float) -> None:
         """Move the weights; ``rate`` is AdamW's learning rate, Muon's keeps its ratio to it."""
         for group in self.parts["adamw"].param_groups:
             group["lr"] = rate
-        for group in self.parts["muon"].param_groups:
+        for group in self.parts["muon"].param_groups if "muon" in self.parts else ():
             group["lr"] = self.config.muon_rate * rate / self.config.learning_rate
         for part in self.parts.values():
             part.step()

@@ -113,7 +113,8 @@ def sample_step(
     pixels = last.clone()
     rows, slots = choice.mask.nonzero(as_tuple=True)
     pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
-    return _sampled(network, pixels, position, states, changed, rendered.subjects, subjects, sound)
+    features = rendered.subjects, observed.subjects
+    return _sampled(network, pixels, position, states, changed, features, subjects, sound)
 
 
 def _copied(drawn: Tensor, logits: Tensor, known: KnownTiles, lots: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ def _sample_joint(
     )
     pixels = clean[:, split:].reshape(b, -1, CELL_CHANNELS).clamp(-1, 1)
     changed, sound = torch.ones_like(noise.gate, dtype=torch.bool), clean.isfinite().all(1)
-    return _sampled(network, pixels, position, states, changed, features, subjects, sound)
+    return _sampled(network, pixels, position, states, changed, (features, features), subjects, sound)
 
 
 def _sampled(
@@ -160,11 +161,11 @@ def _sampled(
     position: Tensor,
     states: NextStates,
     changed: Tensor,
-    features: Tensor,
+    features: tuple[Tensor, Tensor],
     subjects: Subjects,
     sound: Tensor,
 ) -> SampledStep:
-    happens, value, end = network.heads(features, subjects.mask)
+    happens, value, end = network.heads(*features, subjects.mask)
     reward = torch.where(happens > 0, symexp(value), torch.zeros_like(value))
     odds, over = torch.sigmoid(happens), torch.sigmoid(end)
     return SampledStep(pixels, position, states.facing, states.alive, changed, reward, over, sound, odds)

@@ -88,6 +88,8 @@ class Trainer:
         self.model = replace(model, worlds=tuple(self.worlds))
         torch.manual_seed(config.seed)
         self.network = Network(self.model).to(self.device)
+        if config.learn == "heads":
+            self.network.requires_grad_(False).heads.requires_grad_(True)
         self.optimizer = Optimizer(self.network, config)
         self.average = MovingAverage(self.network, config.ema)
         self.learner = Learner(self.network, Objective(config))
