@@ -4,6 +4,7 @@ actionparty play --no-browser       # in one terminal
 python examples/agent_client.py     # in another; the page shows the room that it opens
 """
 
+import argparse
 import json
 import sys
 import urllib.request
@@ -12,7 +13,6 @@ from urllib.parse import urlsplit
 
 from websockets.sync.client import connect
 
-LINK = urlsplit(sys.argv[1] if len(sys.argv) > 1 else "http://localhost:8765/")
 WORLD, SCENE, TURNS = "coins", 2, 12
 STEPS = {"N": (0, -1), "E": (1, 0), "S": (0, 1), "W": (-1, 0)}
 
@@ -41,11 +41,14 @@ def walk(facing, way):
 
 
 def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("link", nargs="?", default="http://localhost:8765/", help="of the playground, with its key")
+    link = urlsplit(options.parse_args().link)
     body = json.dumps({"world": WORLD, "scene": SCENE, "seed": 1}).encode()
-    address = f"{LINK.scheme}://{LINK.netloc}/api/rooms?{LINK.query}"
+    address = f"{link.scheme}://{link.netloc}/api/rooms?{link.query}"
     request = urllib.request.Request(address, body, {"content-type": "application/json"})
     room = json.load(urllib.request.urlopen(request))["room"]
-    with connect(f"{LINK.scheme.replace('http', 'ws')}://{LINK.netloc}/ws/{room}?{LINK.query}") as socket:
+    with connect(f"{link.scheme.replace('http', 'ws')}://{link.netloc}/ws/{room}?{link.query}") as socket:
 
         def ask(**message):
             socket.send(json.dumps(message))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from actionparty.threads import calm_threads
 from actionparty.types import Episode, Observation, Scene, SubjectStates, World, WorldSpec
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ __all__ = [
     "vector_env",
     "world_names",
 ]
+
+
+calm_threads()
 
 
 def __getattr__(name: str) -> Any:

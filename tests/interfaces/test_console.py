@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import math
-import os
 
 import pytest
 import typer
@@ -98,19 +97,3 @@ def test_json_is_one_document_without_nan(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_values_as_people_read_them(value: object, text: str) -> None:
     assert console.shown(value) == text
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [({}, "0"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, None)],
-)
-def test_threads_are_calmed_unless_the_user_chose(
-    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: str | None
-) -> None:
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in before.items():
-        monkeypatch.setenv(name, value)
-    console.calm_threads()
-    assert os.environ.get("GOMP_SPINCOUNT") == after
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)

@@ -83,8 +83,7 @@ def start(
 
 
 def main() -> None:
-    """Run the command line; threads are calmed first, because nothing has imported torch yet."""
-    console.calm_threads()
+    """Run the command line."""
     app(prog_name="actionparty")
 
 
