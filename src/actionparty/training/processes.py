@@ -129,6 +129,7 @@ def joined() -> Iterator[Processes]:
         torch.cuda.set_device(processes.device)
     dist.init_process_group("nccl" if cuda else "gloo")
     yield processes
+    dist.barrier()  # nobody takes the store away while another still uses it
     dist.destroy_process_group()
 
 
