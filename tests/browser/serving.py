@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tests.ports import free_port
 
 from actionparty.interfaces.play.wire import DELTA, KEY, Decoded, decode
 from actionparty.types import Frame
@@ -26,13 +27,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PATIENCE = 60.0
 """Seconds that anything may take on a machine that is busy with other things."""
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

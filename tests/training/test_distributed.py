@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.ports import free_port
 from tests.training.samples import QUICK, TINY, trainer
 from torch import Tensor
 
@@ -58,12 +58,6 @@ with joined() as processes:
     for name, worlds_per_step, until in (("whole", 2, 1000), ("four", 4, 16), ("first", 2, 16), ("second", 2, 1000)):
         learn(processes, f"{sys.argv[1]}/{name}", worlds_per_step, until)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return int(place.getsockname()[1])
 
 
 def child(rank: int, count: int, port: int, code: str, *arguments: object) -> subprocess.Popen[str]:

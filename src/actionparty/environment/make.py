@@ -114,16 +114,10 @@ def _generated(
 ) -> GeneratedWorlds:
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
     scenes = _scenes(folder, world, scene)
-    import torch
-
+    from actionparty.rollout.devices import usable_device
     from actionparty.rollout.generated_world import load_rollout
 
-    try:
-        rollout = load_rollout(folder, world, settings, None if device is None else torch.device(device))
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that it doesn't know or have
-        if device is None:
-            raise
-        raise InvalidInputError(f"device {device!r} can't be used here ({error}).") from error
+    rollout = load_rollout(folder, world, settings, None if device is None else usable_device(device))
     return GeneratedWorlds(rollout, scenes, size)
 
 

@@ -68,14 +68,9 @@ def _threads(wanted: int | None) -> int:
 
 
 def _device(name: str) -> torch.device:
-    import torch
+    from actionparty.rollout.devices import usable_device
 
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InvalidInputError(f"--device {name}: no such device; give cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidInputError(f"--device {name}: PyTorch sees no GPU here.")
+    device = usable_device(name)
     if device.type not in ("cpu", "cuda"):
         raise InvalidInputError(f"--device {name}: measured are cpu and cuda.")
     return device

@@ -1,9 +1,8 @@
 """The tensors of checkpoints: safetensors and JSON, nothing pickled, written atomically.
 
 *Weights* (what ships): a folder with ``model.safetensors`` (bfloat16, and the worlds' known tiles as bytes) and
-``config.json``. *Training state* (what
-resumes): ``state-FRAMES.safetensors`` with network, optimiser and average, and ``state.json``, which names it and holds
-the progress.
+``config.json``. *Training state* (what resumes): ``state-FRAMES.safetensors`` with network, optimiser and average, and
+``state.json``, which names it and holds the progress.
 """
 
 from __future__ import annotations

@@ -39,11 +39,10 @@ class Optimizer:
 
     def step(self, rate: float) -> None:
         """Move the weights; ``rate`` is AdamW's learning rate, Muon's keeps its ratio to it."""
-        for group in self.parts["adamw"].param_groups:
-            group["lr"] = rate
-        for group in self.parts["muon"].param_groups if "muon" in self.parts else ():
-            group["lr"] = self.config.muon_rate * rate / self.config.learning_rate
-        for part in self.parts.values():
+        rates = {"adamw": rate, "muon": self.config.muon_rate * rate / self.config.learning_rate}
+        for name, part in self.parts.items():
+            for group in part.param_groups:
+                group["lr"] = rates[name]
             part.step()
 
     def zero_grad(self) -> None:

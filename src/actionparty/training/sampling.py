@@ -97,10 +97,11 @@ def sample_step(
     last = context[:, -1]
     chosen_noise = gather_cells(noise.pixels, choice.index)
     rendered = Rendered(chosen_noise, None, observed.subjects)
+    known = known if settings.copy_tiles else None
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal rendered
-        rendered = network.render(observed, resolved, choice, noisy, time, known if settings.copy_tiles else None)
+        rendered = network.render(observed, resolved, choice, noisy, time, known)
         cells: Tensor = rendered.cells
         return cells
 

@@ -1,4 +1,4 @@
-"""One tiny checkpoint for all tests of the playground."""
+"""What the tests of the playground share beside a room: an engine."""
 
 from __future__ import annotations
 
@@ -6,25 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interfaces.play.stage import Stage, make_checkpoint
 
 from actionparty.interfaces.play.engine import Engine
 from actionparty.training.checkpoint import load_network
 
 pytest.importorskip("starlette")
 pytest.importorskip("pydantic")
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("playground") / "weights")
-
-
-@pytest.fixture
-def stage(folder: Path) -> Iterator[Stage]:
-    made = Stage(folder)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
