@@ -10,6 +10,7 @@ from torch import Tensor
 from actionparty.config import ModelConfig, model_preset
 from actionparty.model.network import Network
 from actionparty.model.ops import CELL_CHANNELS
+from actionparty.model.palette import WorldTiles
 from actionparty.model.render import CellChoice
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import STATE_CHANNELS
@@ -108,7 +109,7 @@ def answers(net: Network, sample: Sample) -> Answers:
     states, features = net.update(observed, net.update.remember(observed), sample.noise, sample.time)
     resolved = net.render.resolve(observed, sample.next_state, sample.next_position, sample.next_alive)
     choice = CellChoice(sample.chosen, torch.ones_like(sample.chosen, dtype=torch.bool))
-    known = None if sample.tiles is None else net.know(sample.tiles)
+    known = None if sample.tiles is None else net.know(WorldTiles.unchanging(sample.tiles))
     rendered = net.render(observed, resolved, choice, sample.pixels, sample.time, known)
     happens, value, end = net.heads(rendered.subjects, observed.subjects, sample.subjects.mask)
     pointer = net.update.point(observed, features)

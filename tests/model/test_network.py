@@ -120,7 +120,7 @@ def test_samples_of_a_batch_do_not_see_each_other() -> None:
     alone = replace(sample, subjects=sample.subjects.map(lambda x: x[1:2]), **own)
     a, b = answers(net, sample), answers(net, alone)
     for f in fields(a):
-        close(getattr(b, f.name)[0], getattr(a, f.name)[1])
+        torch.testing.assert_close(getattr(b, f.name)[0], getattr(a, f.name)[1], atol=1e-4, rtol=1e-5)
 
 
 def sampled(net: Network, sample: Sample, steps: int, seed: int = 0) -> Tensor:

@@ -10,15 +10,20 @@ from tests.model.samples import TINY, answers, network, random_sample
 from torch import Tensor
 from torch.nn import functional
 
+from actionparty.data.clips import to_pixels, to_unit
 from actionparty.model.network import Network
-from actionparty.model.palette import DRAWN, KnownTiles, Palette
+from actionparty.model.palette import DRAWN, KnownTiles, Palette, WorldTiles
 
 WIDTH = 16
 
 
+def knowing(palette: Palette, tiles: Tensor) -> KnownTiles:
+    return palette.know(WorldTiles.unchanging(tiles))
+
+
 @pytest.fixture
 def tiles() -> Tensor:
-    return torch.rand((7, 192), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return to_unit(torch.randint(0, 256, (7, 192), generator=torch.Generator().manual_seed(0)))
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def palette() -> Palette:
 
 def test_an_untrained_palette_chooses_by_the_mean_squared_error_of_pixels(palette: Palette, tiles: Tensor) -> None:
     cells = torch.rand((2, 3, 192), generator=torch.Generator().manual_seed(1)) * 2 - 1
-    logits = palette(torch.randn(2, 3, WIDTH), cells, palette.know(tiles))
+    logits = palette(torch.randn(2, 3, WIDTH), cells, knowing(palette, tiles))
     error = ((cells[:, :, None] - tiles) ** 2).mean(-1)
     torch.testing.assert_close(logits[..., 1:], -palette.sharpness.exp() * error)
 
@@ -40,7 +45,7 @@ def test_an_untrained_palette_takes_what_is_near_and_leaves_what_is_new_as_drawn
     generator = torch.Generator().manual_seed(2)
     near = tiles[[4, 0]] + 0.05 * torch.randn((2, 192), generator=generator)
     new = torch.rand((1, 192), generator=generator) * 2 - 1
-    logits = palette(torch.zeros(1, 3, WIDTH), torch.cat([near, new])[None], palette.know(tiles))
+    logits = palette(torch.zeros(1, 3, WIDTH), torch.cat([near, new])[None], knowing(palette, tiles))
     assert logits.argmax(-1).tolist() == [[5, 1, DRAWN]]
 
 
@@ -48,9 +53,10 @@ def test_the_order_of_the_tiles_does_not_matter(palette: Palette, tiles: Tensor)
     torch.nn.init.normal_(palette.query.weight)
     features, cells = torch.randn(1, 4, WIDTH), torch.randn(1, 4, 192)
     order = torch.tensor([3, 1, 0, 6, 5, 2, 4])
-    logits = palette(features, cells, palette.know(tiles))
+    logits = palette(features, cells, knowing(palette, tiles))
     torch.testing.assert_close(
-        palette(features, cells, palette.know(tiles[order]))[..., 1:], logits[..., 1:][..., order]
+        palette(features, cells, knowing(palette, tiles[order]))[..., 1:],
+        logits[..., 1:][..., order],
     )
 
 
@@ -63,33 +69,55 @@ def test_what_is_meant_is_learned_whatever_was_drawn(palette: Palette, tiles: Te
     cells = tiles[0].expand(1, 8, 192)
     optimizer = torch.optim.AdamW(palette.parameters(), lr=0.01)
     for _ in range(100):
-        loss = functional.cross_entropy(palette(features, cells, palette.know(tiles))[0], meant[0] + 1)
+        loss = functional.cross_entropy(palette(features, cells, knowing(palette, tiles))[0], meant[0] + 1)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert palette(features, cells, palette.know(tiles)).argmax(-1).equal(meant + 1)
+    assert palette(features, cells, knowing(palette, tiles)).argmax(-1).equal(meant + 1)
 
 
 def test_choosing_tiles_does_not_teach_drawing(palette: Palette, tiles: Tensor) -> None:
     cells = torch.randn(1, 4, 192, requires_grad=True)
-    palette(torch.randn(1, 4, WIDTH), cells, palette.know(tiles)).sum().backward()
+    palette(torch.randn(1, 4, WIDTH), cells, knowing(palette, tiles)).sum().backward()
     assert cells.grad is None
 
 
 def test_a_network_without_palette_knows_no_tiles(tiles: Tensor) -> None:
     plain = network(config=replace(TINY, palette=False))
-    plain.palettes = {"arena": tiles}
-    assert plain.know(tiles) is None
+    plain.palettes = {"arena": WorldTiles.unchanging(tiles)}
+    assert plain.know(WorldTiles.unchanging(tiles)) is None
     assert plain.known("arena") is None
     assert answers(plain, replace(random_sample(), tiles=tiles)).tiles is None
 
 
 def test_a_network_knows_the_tiles_of_the_worlds_that_it_has_palettes_of(tiles: Tensor) -> None:
     made: Network = network()
-    made.palettes = {"arena": tiles}
+    made.palettes = {"arena": WorldTiles.unchanging(tiles)}
     known = made.known("arena")
     assert isinstance(known, KnownTiles)
     assert known.tiles.equal(tiles)
     assert known.keys.shape == (7, made.config.width)
     assert made.known("arena") is known
     assert made.known("other") is None
+
+
+def test_known_tiles_are_found_to_the_last_bit(palette: Palette, tiles: Tensor) -> None:
+    known = knowing(palette, tiles)
+    near = to_pixels(tiles[[3]])
+    near[0, 17] ^= 1
+    cells = torch.cat([tiles[[6, 0, 3]], to_unit(near), torch.zeros(1, 192)])
+    assert known.find(cells[None]).tolist() == [[6, 0, 3, known.unknown, known.unknown]]
+
+
+def test_tiles_lose_that_were_never_seen_to_follow_the_one_before(palette: Palette, tiles: Tensor) -> None:
+    known = palette.know(WorldTiles(tiles, torch.tensor([[0, 1], [0, 4], [2, 0]])))
+    features, cells = torch.randn(1, 4, WIDTH), torch.randn(1, 4, 192)
+    was = torch.tensor([[0, 2, 5, known.unknown]])  # of tile 5 nothing was seen
+    lost = palette(features, cells, known) - palette(features, cells, known, was)
+    kept = {0: [0, 1, 4], 1: [0, 2]}  # a tile may always stay as it is
+    expected = torch.zeros(4, 8)
+    for cell, follow in kept.items():
+        expected[cell, 1:] = 8.0
+        expected[cell, torch.tensor(follow) + 1] = 0.0
+    torch.testing.assert_close(lost[0], expected)
+    assert expected[:, DRAWN].eq(0).all()

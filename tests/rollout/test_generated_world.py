@@ -9,6 +9,7 @@ from tests.rollout.samples import ARENA, SUBJECTS, actions, model, rollout, scen
 
 from actionparty.config import RolloutConfig
 from actionparty.errors import InvalidInputError, UnknownNameError
+from actionparty.model.palette import WorldTiles
 from actionparty.rollout.generated_world import GeneratedWorld, generated_world
 from actionparty.rollout.scenes import SCENES, save_scene
 from actionparty.training.checkpoint import save_weights
@@ -77,7 +78,7 @@ def test_a_generated_world_needs_a_start() -> None:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    save_weights(tmp_path, ARENA, model().state_dict(), {}, {"arena": -torch.ones(2, 192)})
+    save_weights(tmp_path, ARENA, model().state_dict(), {}, {"arena": WorldTiles.unchanging(-torch.ones(2, 192))})
     for k, step in enumerate((5, 9)):
         save_scene(tmp_path / SCENES / "arena" / f"{k}.npz", scene(step))
     return tmp_path

@@ -26,6 +26,7 @@ from tests.rollout.samples import (
 from actionparty.config import RolloutConfig
 from actionparty.data.clips import WorldClips, to_pixels, to_unit
 from actionparty.errors import CheckpointError, InvalidInputError
+from actionparty.model.palette import WorldTiles
 from actionparty.rollout import rollout as module
 from actionparty.rollout.rollout import BatchRollout, from_cells, to_cells
 from actionparty.training.checkpoint import load_tensors, save_tensors
@@ -336,7 +337,7 @@ def test_a_gate_that_never_opens_still_lets_subjects_move(sampled: list[SampledS
 
 def snapping(palette: NDArray[np.uint8]) -> BatchRollout:
     knowing = copy.copy(model())
-    knowing.palettes = {scene().world.name: to_unit(torch.from_numpy(palette))}
+    knowing.palettes = {scene().world.name: WorldTiles.unchanging(to_unit(torch.from_numpy(palette)))}
     return BatchRollout(knowing, RolloutConfig(snap=True), CPU)
 
 

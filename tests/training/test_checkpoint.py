@@ -12,6 +12,7 @@ from actionparty.checkpoints import CONFIG, WEIGHTS, about, fingerprint
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.errors import CheckpointError
 from actionparty.model.network import Network
+from actionparty.model.palette import WorldTiles
 from actionparty.training import checkpoint
 from actionparty.training.checkpoint import (
     load_network,
@@ -49,10 +50,12 @@ def test_weights_are_saved_in_bfloat16_and_loaded_again(folder: Path) -> None:
 
 def test_known_tiles_come_with_the_weights_bit_for_bit(tmp_path: Path) -> None:
     tiles = torch.randint(0, 256, (5, 192), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    save_weights(tmp_path / "model", MODEL, Network(MODEL).state_dict(), {}, {"arena": to_unit(tiles)})
+    seen = WorldTiles(to_unit(tiles), torch.tensor([[0, 3], [4, 1]]))
+    save_weights(tmp_path / "model", MODEL, Network(MODEL).state_dict(), {}, {"arena": seen})
     network = load_network(tmp_path / "model")
     assert list(network.palettes) == ["arena"]
-    assert to_pixels(network.palettes["arena"]).equal(tiles)
+    assert to_pixels(network.palettes["arena"].tiles).equal(tiles)
+    assert network.palettes["arena"].changes.equal(seen.changes)
     assert start_from(Network(MODEL), tmp_path / "model") == []
 
 

@@ -30,7 +30,8 @@ def inputs(alive_now: Tensor) -> Inputs:
     states = NextStates(torch.zeros(B, N, 2), facing, ALIVE_NEXT, jump)
     nothing = torch.zeros(B, 20, 192)
     changed = torch.zeros(B, 20, dtype=torch.bool)
-    return Inputs(nothing[:, None], nothing, changed, replace(subjects, alive=alive), states, subjects.now)
+    subjects = replace(subjects, alive=alive)
+    return Inputs(nothing[:, None], nothing, changed, changed.long(), subjects, states, subjects.now)
 
 
 def test_the_loss_of_returns_is_the_plain_error_of_those_who_are_gone_at_time_zero() -> None:

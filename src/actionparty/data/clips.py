@@ -91,6 +91,8 @@ class WorldClips:
         """(M,) the most common tile of each cell: what is there when nobody is."""
         w = self.spec.grid[1]
         living = self.position[self.alive].round().long()
+        self.changes = torch.from_numpy(table.changes())
+        """(Q, 2) long, see ``WorldTable.changes``"""
         self.visited = torch.unique(living[:, 1] * w + living[:, 0])
         """(V,) cells on which a subject was ever seen."""
 

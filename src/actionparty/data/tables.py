@@ -14,6 +14,9 @@ from actionparty.errors import DatasetError
 from actionparty.types import CELL, CELL_CHANNELS, Episode, Floats, Ints, WorldSpec
 from actionparty.vocabulary import action_ids
 
+_OFTEN = 5
+"""Changes of a tile from which on what it may become is thought to be known."""
+
 
 @dataclass(frozen=True)
 class WorldTable:
@@ -47,6 +50,21 @@ class WorldTable:
         """(R, N) steps since each subject's aliveness last changed, counted from the first row of its episode."""
         starts = np.flatnonzero(self.first == np.arange(len(self)))
         return np.concatenate([alive_age(part) for part in np.split(self.alive, starts[1:])])
+
+    def changes(self) -> Ints:
+        """Return (Q, 2) int64: a tile that changed at least 5 times in a cell, and one that it became.
+
+        Of a tile that changed less often nothing is said: too little was seen of it.
+        """
+        inside = np.arange(1, len(self)) > self.first[1:]
+        count = len(self.tiles)
+        seen = np.zeros((count, count), np.int64)
+        for rows in np.array_split(np.flatnonzero(inside), max(1, len(self) // 4096)):
+            before, after = self.grid[rows].astype(np.int64), self.grid[rows + 1]
+            where = before != after
+            seen += np.bincount(before[where] * count + after[where], minlength=seen.size).reshape(seen.shape)
+        seen[seen.sum(1) < _OFTEN] = 0
+        return np.stack(seen.nonzero(), 1)
 
     @staticmethod
     def of(episodes: Iterable[Episode]) -> WorldTable:

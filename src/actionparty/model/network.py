@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from actionparty.config import ModelConfig
 from actionparty.model.heads import Heads
 from actionparty.model.joint import Joint
 from actionparty.model.observe import Observe
-from actionparty.model.palette import KnownTiles
+from actionparty.model.palette import KnownTiles, WorldTiles
 from actionparty.model.render import Render
 from actionparty.model.update import Update
 
@@ -27,8 +27,8 @@ class Network(nn.Module):
     update: Update
     render: Render
     joint: Joint | None
-    palettes: dict[str, Tensor]
-    """Known tiles (P, 192) in [-1, 1] of worlds, by name; they come with the weights."""
+    palettes: dict[str, WorldTiles]
+    """Known tiles of worlds, by name; they come with the weights."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class Network(nn.Module):
         for part in (self.observe, self.update, self.render) if self.joint is None else (self.joint,):
             yield from part.blocks
 
-    def know(self, tiles: Tensor) -> KnownTiles | None:
-        """Return ``tiles`` (P, 192) as ``Render`` can copy them; None where the network has no palette."""
+    def know(self, seen: WorldTiles) -> KnownTiles | None:
+        """Return the tiles of ``seen`` as ``Render`` can copy them; None where the network has no palette."""
         palette = None if self.joint is not None else self.render.palette
-        return None if palette is None else palette.know(tiles)
+        return None if palette is None else palette.know(seen)
 
     @torch.no_grad()
     def known(self, world: str) -> KnownTiles | None:

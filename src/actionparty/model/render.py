@@ -43,6 +43,8 @@ class CellChoice:
     """(B, C) long into the M cells; padding may repeat any cell."""
     mask: Tensor
     """(B, C) bool, False for padding."""
+    was: Tensor | None = None
+    """(B, C) long, which known tile each of them shows before the step (see ``KnownTiles.find``); None: unsaid"""
 
 
 @dataclass(frozen=True)
@@ -118,5 +120,5 @@ class Render(nn.Module):
             x = block(x, table, embedded, key_mask=mask)
         x = self.norm(x)
         cells = self.pixels(x[:, :c]).float()
-        tiles = None if self.palette is None or known is None else self.palette(x[:, :c], cells, known)
+        tiles = None if self.palette is None or known is None else self.palette(x[:, :c], cells, known, choice.was)
         return Rendered(cells, tiles, x[:, c:])

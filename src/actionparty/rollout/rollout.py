@@ -215,7 +215,7 @@ class BatchRollout:
         )
 
     def _snapped(self, pixels: Tensor, changed: Tensor) -> Tensor:
-        palette = to_pixels(self.network.palettes[self.spec.name]).to(pixels.device)
+        palette = to_pixels(self.network.palettes[self.spec.name].tiles).to(pixels.device)
         rows, cells = changed.nonzero(as_tuple=True)
         nearest = torch.cdist(pixels[rows, cells].float(), palette.float()).argmin(1)
         out = pixels.clone()

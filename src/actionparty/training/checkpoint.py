@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from actionparty.config import ModelConfig, from_json, to_json
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.errors import ActionPartyError, CheckpointError
 from actionparty.model.network import Network
+from actionparty.model.palette import WorldTiles
 from actionparty.training.optim import MovingAverage, Optimizer
 
 FORMAT = 1
 _WORLDS = "observe.world.weight"
-_PALETTE = "palette/"
-"""Known tiles are saved under this and the name of their world."""
+_PALETTE, _CHANGES = "palette/", "changes/"
+"""Known tiles and what became of them are saved under these and the name of their world."""
 
 
 def save_weights(
@@ -35,15 +37,16 @@ def save_weights(
     config: ModelConfig,
     weights: dict[str, Tensor],
     about: dict[str, Any],
-    palettes: Mapping[str, Tensor] | None = None,
+    palettes: Mapping[str, WorldTiles] | None = None,
 ) -> None:
     """Write ``weights`` as bfloat16 with their ``config`` and what is known ``about`` them, atomically.
 
-    ``palettes`` are the known tiles (P, 192), in [-1, 1], of each world.
+    ``palettes`` are the known tiles of each world.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.to(torch.bfloat16).contiguous() for k, v in weights.items()}
-    tensors |= {_PALETTE + world: to_pixels(tiles) for world, tiles in (palettes or {}).items()}
+    for world, seen in (palettes or {}).items():
+        tensors |= {_PALETTE + world: to_pixels(seen.tiles), _CHANGES + world: seen.changes.int()}
     save_tensors(folder / WEIGHTS, tensors)
     write_json(folder / CONFIG, {"format": FORMAT, "model": to_json(config), "about": about})
 
@@ -66,8 +69,11 @@ def load_network(folder: Path) -> Network:
         raise CheckpointError(f"{folder / CONFIG}: not a model configuration ({error}).") from error
     network = Network(config)
     tensors = load_tensors(folder / WEIGHTS)
-    network.palettes = {world: to_unit(tiles) for world, tiles in _part(tensors, _PALETTE).items()}
-    fill(network, {k: v for k, v in tensors.items() if not k.startswith(_PALETTE)}, folder / WEIGHTS)
+    tiles, changes = _part(tensors, _PALETTE), _part(tensors, _CHANGES)
+    network.palettes = {world: WorldTiles.unchanging(to_unit(pixels)) for world, pixels in tiles.items()}
+    for world, pairs in changes.items():
+        network.palettes[world] = replace(network.palettes[world], changes=pairs.long())
+    fill(network, {k: v for k, v in tensors.items() if not k.startswith((_PALETTE, _CHANGES))}, folder / WEIGHTS)
     return network.eval()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import torch
@@ -16,7 +16,7 @@ from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells, mark_cells
-from actionparty.model.palette import DRAWN
+from actionparty.model.palette import DRAWN, WorldTiles
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.corruption import blend_cells, corrupt_tiles
@@ -44,6 +44,8 @@ class Inputs:
     """(B, M, 192)"""
     changed: Tensor
     """(B, M) cells of the target that differ from the last context frame"""
+    was: Tensor
+    """(B, M) long, the tile that each cell showed; P where the context shows something else"""
     subjects: Subjects
     states: NextStates
     position: Tensor
@@ -66,6 +68,11 @@ def subjects_of(clips: Clips, tiles: Tensor) -> Subjects:
     )
 
 
+def world_tiles(world: WorldClips) -> WorldTiles:
+    """Return what ``world`` shows of its tiles."""
+    return WorldTiles(world.tiles, world.changes)
+
+
 class Objective:
     """Turns clips into a loss; holds the settings, not the network."""
 
@@ -84,7 +91,7 @@ class Objective:
         if network.joint is None:
             observed = network.observe(inputs.context, inputs.subjects, world.spec.grid, index)
             parts = self._update_losses(network, observed, inputs, generator) if self.config.learn == "all" else {}
-            parts |= self._render_losses(network, observed, inputs, clips, world.tiles, generator)
+            parts |= self._render_losses(network, observed, inputs, clips, world_tiles(world), generator)
         else:
             parts = _joint_losses(network, network.joint, inputs, clips, (world.spec.grid, index), generator)
         c = self.config
@@ -114,9 +121,12 @@ class Objective:
         context = world.tiles[tiles]
         blended = blend_cells(context, c.corrupt, generator)
         changed = (tiles[:, -1] != clips.target) | blended
+        last = clips.context[:, -1]
+        shown = (tiles[:, -1] == last) & ~blended
         if bool(_lot(generator) < c.unroll):
             context = self._unrolled(network, world, clips, index, context, generator)
             changed = (context[:, -1] - world.tiles[clips.target]).abs().amax(-1) > _CHANGE
+            shown = (context[:, -1] - world.tiles[last]).abs().amax(-1) == 0
         elif c.context_noise:
             device = generator.device
             noisy = torch.rand((len(context), 1, 1, 1), generator=generator, device=device) * c.context_noise
@@ -126,6 +136,7 @@ class Objective:
             context,
             world.tiles[clips.target],
             changed,
+            torch.where(shown, last, len(world.tiles)),
             subjects_of(clips, world.tiles),
             true_states(clips),
             clips.next_position,
@@ -155,7 +166,7 @@ class Objective:
             index,
             noise,
             self.rollout,
-            network.know(world.tiles),
+            network.know(world_tiles(world)),
         ).pixels
         last = torch.where(earlier[:, None, None], own, context[:, -1])
         return torch.cat([context[:, :-1], last[:, None].to(context.dtype)], 1)
@@ -179,7 +190,7 @@ class Objective:
         observed: Observed,
         inputs: Inputs,
         clips: Clips,
-        tiles: Tensor,
+        seen: WorldTiles,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         states = inputs.states
@@ -189,11 +200,12 @@ class Objective:
         lots = torch.rand(inputs.changed.shape, generator=generator, device=generator.device)
         own = own_cells(inputs, observed.grid)
         choice = choose_cells(inputs.changed, self.config.render_cells, lots + own)
+        choice = replace(choice, was=inputs.was.gather(1, choice.index))
         clean = gather_cells(inputs.target, choice.index)
         time = sample_time(len(clean), generator, zero_share=0.35, mean=-0.6, std=1.0)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
         noisy = interpolate(clean, noise, time)
-        rendered = network.render(observed, resolved, choice, noisy, time, network.know(tiles))
+        rendered = network.render(observed, resolved, choice, noisy, time, network.know(seen))
         error = ((rendered.cells - clean) ** 2).mean(-1) * loss_weight(time)[:, None]
         mine = own.gather(1, choice.index)
         losses = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -98,6 +98,8 @@ def sample_step(
     chosen_noise = gather_cells(noise.pixels, choice.index)
     rendered = Rendered(chosen_noise, None, observed.subjects)
     known = known if settings.copy_tiles else None
+    if known is not None:
+        choice = replace(choice, was=known.find(gather_cells(last, choice.index)))
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal rendered

@@ -24,7 +24,7 @@ from actionparty.training.checkpoint import load_state, save_state, save_weights
 from actionparty.training.failures import NonFiniteError, explained
 from actionparty.training.interrupt import DeferredInterrupt
 from actionparty.training.log import CURVES, Progress, TrainingLog, Window, averages
-from actionparty.training.objective import Objective
+from actionparty.training.objective import Objective, world_tiles
 from actionparty.training.optim import MovingAverage, Optimizer, learning_rate
 from actionparty.training.processes import Processes
 
@@ -181,7 +181,7 @@ class Trainer:
         """Write the state to resume from and the averaged weights to use."""
         progress = {"frames": self.frames, "steps": self.steps, "seconds": self.seconds}
         save_state(self.folder, self.network, self.optimizer, self.average, progress)
-        palettes = {name: world.tiles for name, world in self.worlds.items()}
+        palettes = {name: world_tiles(world) for name, world in self.worlds.items()}
         save_weights(self.folder / "weights", self.model, self.average.weights, self.about(), palettes)
 
     def about(self) -> dict[str, Any]:
