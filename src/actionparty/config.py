@@ -161,6 +161,8 @@ class TrainConfig:
     reward_weight: float = 0.05
     learn: str = "all"
     """``heads``: only the heads of rewards and ends are trained, all else stays as it is (a finish of minutes)."""
+    chance_rows: int = 384
+    """Rows of each world to which the odds of lives and rewards are fitted in the end; 0: none, they stay as said."""
     checkpoint_seconds: float = 120.0
     sample_power: float = 0.0
     """Worlds are drawn with odds (cells + subjects) ** -sample_power: above 0, small (cheap) frames come more often."""
@@ -185,6 +187,7 @@ class TrainConfig:
             ("batch_tokens", 0),
             ("worlds_per_step", 1),
             ("render_cells", 1),
+            ("chance_rows", 0),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -216,7 +219,7 @@ class RolloutConfig:
 
     update_steps: int = 2
     render_steps: int = 1
-    gate_floor: float = 0.02
+    gate_floor: float = 0.0003
     """A cell whose predicted probability of change is below this is copied exactly."""
     gate_ceiling: float = 0.5
     """Above this a cell always changes; in between it changes with its probability (chance events need a sample)."""

@@ -17,7 +17,8 @@ from actionparty.model.layers import Block
 from actionparty.model.network import Network
 from actionparty.model.ops import CELL_CHANNELS, concat_rotary, grid_size, surroundings
 from actionparty.model.tokens import Subjects, resting
-from actionparty.training.sampling import StepNoise, sample_step
+from actionparty.training.lots import StepNoise
+from actionparty.training.sampling import sample_step
 
 close = functools.partial(torch.testing.assert_close, atol=1e-5, rtol=0.0)
 

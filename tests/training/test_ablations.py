@@ -12,8 +12,9 @@ from tests.training.samples import QUICK, TINY, trainer
 from actionparty.checkpoints import read_json
 from actionparty.config import ModelConfig, RolloutConfig, TrainConfig, from_json
 from actionparty.errors import InvalidInputError
+from actionparty.training.lots import StepNoise
 from actionparty.training.objective import subjects_of
-from actionparty.training.sampling import StepNoise, sample_step
+from actionparty.training.sampling import sample_step
 
 RECIPES = sorted((Path(__file__).parents[2] / "benchmarks/configs/ablations").glob("*.json"))
 SWITCHES = ("spatial_bias", "subject_tokens", "staged", "together", "lasting_identity")

@@ -147,6 +147,20 @@ def test_a_row_is_as_rare_as_the_rarest_thing_that_happens_in_it(episodes: list[
     assert odds[[7, 9]].tolist() == [1.0, 1.0]
 
 
+def test_a_tile_that_changed_often_says_what_it_became(episodes: list[Episode]) -> None:
+    table = WorldTable.of(episodes)
+    grid = np.zeros_like(table.grid)
+    grid[1:6, 0] = 1, 0, 2, 0, 1  # tile 0 changes three times here, once in cell 3, and once where an episode ends
+    grid[4:, 3] = 3
+    grid[ROWS:, 5] = 4
+    changes = replace(table, grid=grid).changes()
+    assert changes.tolist() == [], "tile 0 changed four times within an episode: too little was seen"
+    grid[9:12, 6] = 2, 0, 5
+    grid[12:, 6] = 5
+    changes = replace(table, grid=grid).changes()
+    assert changes.tolist() == [[0, 1], [0, 2], [0, 3], [0, 5]]
+
+
 def test_nothing_happens_between_two_episodes(episodes: list[Episode]) -> None:
     both = row_rarity(WorldTable.of([episodes[0], replace(episodes[1], rewards=0 * episodes[1].rewards)]))
     assert both[ROWS] == pytest.approx(1e-6)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from actionparty.model.palette import KnownTiles
-from actionparty.training.sampling import StepNoise, _copied, _land, choose_cells, settle, symexp, symlog
+from actionparty.training.lots import StepNoise, settle
+from actionparty.training.sampling import _copied, _land, choose_cells, symexp, symlog
 
 W = 5
 

@@ -27,9 +27,10 @@ from actionparty.model.network import Network
 from actionparty.training.checkpoint import load_network, load_tensors
 from actionparty.training.failures import LostProcessError, NonFiniteError, OutOfMemoryError
 from actionparty.training.log import CURVES, PARTS, Progress, TrainingLog
+from actionparty.training.lots import StepNoise
 from actionparty.training.objective import Objective, subjects_of
 from actionparty.training.run import start_run
-from actionparty.training.sampling import StepNoise, sample_step
+from actionparty.training.sampling import sample_step
 from actionparty.training.trainer import Trainer, batch_generator, fast_bf16
 
 BF16 = pytest.mark.skipif(not fast_bf16(CPU), reason="this processor does not compute in bfloat16")

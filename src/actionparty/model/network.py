@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from actionparty.config import ModelConfig
+from actionparty.model.chances import Chances
 from actionparty.model.heads import Heads
 from actionparty.model.joint import Joint
 from actionparty.model.observe import Observe
@@ -29,11 +30,13 @@ class Network(nn.Module):
     joint: Joint | None
     palettes: dict[str, WorldTiles]
     """Known tiles of worlds, by name; they come with the weights."""
+    chances: dict[str, Chances]
+    """How likely what comes by chance is in worlds, by name; they come with the weights."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.palettes = {}
+        self.palettes, self.chances = {}, {}
         self._known: dict[tuple[str, torch.device], KnownTiles] = {}
         self.joint = None if config.staged else Joint(config)
         if config.staged:

@@ -24,7 +24,8 @@ from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputEr
 from actionparty.model.network import Network
 from actionparty.model.tokens import Subjects
 from actionparty.training.checkpoint import load_tensors, save_tensors
-from actionparty.training.sampling import SampledStep, StepNoise, sample_step
+from actionparty.training.lots import StepNoise
+from actionparty.training.sampling import SampledStep, sample_step
 from actionparty.types import CELL, CELL_CHANNELS, NO_ACTION, Bools, Floats, Frame, Scene, SubjectStates, WorldSpec
 from actionparty.vocabulary import action_ids
 
@@ -172,6 +173,7 @@ class BatchRollout:
             noise,
             self.settings,
             self.network.known(spec.name),
+            self.network.chances.get(spec.name),
         )
         self._table = self._advance(table, sampled, ids, state)
         return self._answer(sampled)

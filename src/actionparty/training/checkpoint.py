@@ -22,14 +22,15 @@ from actionparty.checkpoints import CONFIG, WEIGHTS, read_json, write_json
 from actionparty.config import ModelConfig, from_json, to_json
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.errors import ActionPartyError, CheckpointError
+from actionparty.model.chances import Chances
 from actionparty.model.network import Network
 from actionparty.model.palette import WorldTiles
 from actionparty.training.optim import MovingAverage, Optimizer
 
 FORMAT = 1
 _WORLDS = "observe.world.weight"
-_PALETTE, _CHANGES = "palette/", "changes/"
-"""Known tiles and what became of them are saved under these and the name of their world."""
+_PALETTE, _CHANGES, _CHANCES = "palette/", "changes/", "chances/"
+"""Known tiles, what became of them and the chances are saved under these and the name of their world."""
 
 
 def save_weights(
@@ -38,15 +39,17 @@ def save_weights(
     weights: dict[str, Tensor],
     about: dict[str, Any],
     palettes: Mapping[str, WorldTiles] | None = None,
+    chances: Mapping[str, Chances] | None = None,
 ) -> None:
     """Write ``weights`` as bfloat16 with their ``config`` and what is known ``about`` them, atomically.
 
-    ``palettes`` are the known tiles of each world.
+    ``palettes`` are the known tiles of each world, ``chances`` how likely what comes by chance is there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.to(torch.bfloat16).contiguous() for k, v in weights.items()}
     for world, seen in (palettes or {}).items():
         tensors |= {_PALETTE + world: to_pixels(seen.tiles), _CHANGES + world: seen.changes.int()}
+    tensors |= {_CHANCES + world: odds.table.float() for world, odds in (chances or {}).items()}
     save_tensors(folder / WEIGHTS, tensors)
     write_json(folder / CONFIG, {"format": FORMAT, "model": to_json(config), "about": about})
 
@@ -73,7 +76,9 @@ def load_network(folder: Path) -> Network:
     network.palettes = {world: WorldTiles.unchanging(to_unit(pixels)) for world, pixels in tiles.items()}
     for world, pairs in changes.items():
         network.palettes[world] = replace(network.palettes[world], changes=pairs.long())
-    fill(network, {k: v for k, v in tensors.items() if not k.startswith((_PALETTE, _CHANGES))}, folder / WEIGHTS)
+    network.chances = {world: Chances(table) for world, table in _part(tensors, _CHANCES).items()}
+    learned = {k: v for k, v in tensors.items() if not k.startswith((_PALETTE, _CHANGES, _CHANCES))}
+    fill(network, learned, folder / WEIGHTS)
     return network.eval()
 
 

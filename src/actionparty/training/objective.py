@@ -21,7 +21,8 @@ from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.corruption import blend_cells, corrupt_tiles
 from actionparty.training.flow import interpolate, loss_weight, sample_time
-from actionparty.training.sampling import StepNoise, choose_cells, sample_step, symlog
+from actionparty.training.lots import StepNoise
+from actionparty.training.sampling import choose_cells, sample_step, symlog
 
 _CHANGE = 0.06
 """Largest channel difference (in [-1, 1]) up to which a cell counts as unchanged when contexts are the model's own."""

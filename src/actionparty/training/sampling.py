@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from actionparty.config import RolloutConfig
+from actionparty.model.chances import Chances
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
@@ -16,37 +17,16 @@ from actionparty.model.ops import CELL_CHANNELS, gather_cells, mark_cells
 from actionparty.model.palette import DRAWN, KnownTiles
 from actionparty.model.render import CellChoice, Rendered, Resolved
 from actionparty.model.tokens import Subjects
-from actionparty.model.update import STATE_CHANNELS, NextStates, decode_states, encode_states
+from actionparty.model.update import ALIVE, JUMP, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.flow import denoise
+from actionparty.training.lots import StepNoise, draw_likely, happens, settle
 
 _UNLIKELY_CELL = 0.2
 """A cell to land on that is less likely than this share of the likeliest is never drawn."""
+_UNLIKELY = 0.003
+"""What has lower odds by ``Chances`` never comes: a fit says little of what is rarer."""
 _UNLIKELY_TILE = 0.7
 """The same of a tile to show: tiles as likely are drawn by lot, as those of moving water are, doubts are not."""
-
-
-@dataclass(frozen=True)
-class StepNoise:
-    """Everything random in one step."""
-
-    states: Tensor
-    """(B, N, STATE_CHANNELS) normal"""
-    lots: Tensor
-    """(B, N, 2) uniform: where a jump lands, who wins a contested cell"""
-    gate: Tensor
-    """(B, M) uniform"""
-    pixels: Tensor
-    """(B, M, 192) normal"""
-
-    @staticmethod
-    def draw(generators: list[torch.Generator], subjects: int, cells: int) -> StepNoise:
-        """Draw one step for each of B ``generators``: a rollout's noise never depends on its batch."""
-        shapes = ((subjects, STATE_CHANNELS), (cells, CELL_CHANNELS)), ((subjects, 2), (cells,))
-        normal = [[torch.randn(s, generator=g, device=g.device) for s in shapes[0]] for g in generators]
-        uniform = [[torch.rand(s, generator=g, device=g.device) for s in shapes[1]] for g in generators]
-        states, pixels = (torch.stack(column) for column in zip(*normal, strict=True))
-        lots, gate = (torch.stack(column) for column in zip(*uniform, strict=True))
-        return StepNoise(states, lots, gate, pixels)
 
 
 @dataclass(frozen=True)
@@ -80,15 +60,17 @@ def sample_step(
     noise: StepNoise,
     settings: RolloutConfig,
     known: KnownTiles | None = None,
+    chances: Chances | None = None,
 ) -> SampledStep:
     """Generate the next frame and states. ``context`` is (B, K, M, 192) in [-1, 1]; see ``Observe.forward``.
 
-    ``known`` are the tiles that may be copied, of a network with a palette; without, everything is drawn.
+    ``known`` are the tiles that may be copied, of a network with a palette; without, everything is drawn. ``chances``
+    says how likely lives end and begin and rewards come; without, lives are left to the flow.
     """
     if network.joint is not None:
         return _sample_joint(network, network.joint, context, subjects, grid, world, noise, settings)
     observed = network.observe(context, subjects, grid, world)
-    states, position, sound = _resolve_states(network, observed, subjects, noise, settings)
+    states, position, sound = _resolve_states(network, observed, subjects, noise, settings, chances)
     resolved = network.render.resolve(observed, encode_states(states), position, states.alive)
     changed = _open_gate(resolved, noise, settings)
     if network.config.subject_tokens:
@@ -117,7 +99,8 @@ def sample_step(
     rows, slots = choice.mask.nonzero(as_tuple=True)
     pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
     features = rendered.subjects, observed.subjects
-    return _sampled(network, pixels, position, states, changed, features, subjects, sound)
+    lots = None if chances is None else (chances, torch.special.ndtr(noise.states[..., JUMP]))
+    return _sampled(network, pixels, position, states, changed, features, subjects, sound, lots)
 
 
 def _copied(drawn: Tensor, logits: Tensor, known: KnownTiles, lots: Tensor) -> Tensor:
@@ -167,25 +150,41 @@ def _sampled(
     features: tuple[Tensor, Tensor],
     subjects: Subjects,
     sound: Tensor,
+    lots: tuple[Chances, Tensor] | None = None,
 ) -> SampledStep:
-    happens, value, end = network.heads(*features, subjects.mask)
-    reward = torch.where(happens > 0, symexp(value), torch.zeros_like(value))
-    odds, over = torch.sigmoid(happens), torch.sigmoid(end)
+    said, value, end = network.heads(*features, subjects.mask)
+    odds, over = torch.sigmoid(said), torch.sigmoid(end)
+    given = odds > 0.5
+    if lots is not None:
+        odds = lots[0].rewards(said)
+        given = happens(odds, lots[1], _UNLIKELY, 1.0)
+    reward = torch.where(given, symexp(value), torch.zeros_like(value))
     return SampledStep(pixels, position, states.facing, states.alive, changed, reward, over, sound, odds)
 
 
 def _resolve_states(
-    network: Network, observed: Observed, subjects: Subjects, noise: StepNoise, settings: RolloutConfig
+    network: Network,
+    observed: Observed,
+    subjects: Subjects,
+    noise: StepNoise,
+    settings: RolloutConfig,
+    chances: Chances | None,
 ) -> tuple[NextStates, Tensor, Tensor]:
     """Denoise the next states of all subjects together; return them, their positions (B, N, 2), and if finite (B,)."""
     memory = network.update.remember(observed)
     features = observed.subjects
+    drawn: Tensor | None = None
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
-        nonlocal features
+        nonlocal features, drawn
         clean: Tensor
         clean, features = network.update(observed, memory, noisy, time)
-        return clean
+        if chances is None:
+            return clean
+        if drawn is None:
+            was = subjects.alive[:, -1]
+            drawn = _draw_lives(chances.life_changes(clean[..., ALIVE], was), was, noise)
+        return torch.cat([clean[..., :ALIVE], drawn[..., None].to(clean.dtype), clean[..., ALIVE + 1 :]], -1)
 
     clean = denoise(predict, noise.states, settings.update_steps)
     states, position = _conclude(
@@ -197,6 +196,13 @@ def _resolve_states(
         exclusive=settings.exclusive and network.config.together,
     )
     return states, position, clean.isfinite().flatten(1).all(1)
+
+
+def _draw_lives(odds: Tensor, alive: Tensor, noise: StepNoise) -> Tensor:
+    """Draw who lives after the step, (B, N) 1 or -1, where lives change with ``odds`` (B, N)."""
+    lots = torch.special.ndtr(noise.states[..., ALIVE])
+    changes = happens(odds, lots, _UNLIKELY, 0.5)
+    return (alive ^ changes).float() * 2 - 1
 
 
 def _conclude(
@@ -224,51 +230,15 @@ def _conclude(
     return states, position
 
 
-def draw_likely(logits: Tensor, lots: Tensor, least: float) -> Tensor:
-    """Draw from ``logits`` (..., n) by inverse transform of uniform ``lots`` (...); long.
-
-    What is less than ``least`` times as likely as the likeliest is left out (min-p sampling, arXiv 2407.01082): many
-    walls, each hardly possible, together caught subjects that should have come back on the floor.
-    """
-    odds = logits.softmax(-1)
-    odds = torch.where(odds < least * odds.amax(-1, keepdim=True), torch.zeros_like(odds), odds)
-    cumulative = odds.cumsum(-1)
-    return (cumulative < (lots * cumulative[..., -1])[..., None]).sum(-1).clamp(max=logits.shape[-1] - 1)
-
-
 def _land(logits: Tensor, lots: Tensor, w: int) -> Tensor:
     """Return the cell (B, N, 2) drawn from ``logits`` (B, N, M) for each subject that jumps."""
     cell = draw_likely(logits, lots, _UNLIKELY_CELL)
     return torch.stack([cell % w, cell // w], -1).float()
 
 
-def settle(
-    position: Tensor, now: Tensor, alive: Tensor, was_alive: Tensor, lots: Tensor, w: int
-) -> tuple[Tensor, Tensor]:
-    """Let no two living subjects share a cell: who stayed keeps it, else the largest of ``lots`` (B, N) does.
-
-    A loser stays where it was (B, N, 2); one that wanted to come back to life there waits. Returns positions and alive.
-    Each pass can only send subjects back, so it ends after at most N passes.
-    """
-    home = now.round()
-    for _ in range(position.shape[1]):
-        cell = position.round()
-        index = cell[..., 1] * w + cell[..., 0]
-        same = (index[:, :, None] == index[:, None, :]) & alive[:, :, None] & alive[:, None, :]
-        stayed = ((cell == home).all(-1) & was_alive).float()
-        strength = lots + 2 * stayed
-        loses = (same & (strength[:, None, :] > strength[:, :, None])).any(-1) & (stayed == 0)
-        if not bool(loses.any()):
-            break
-        position = torch.where(loses[..., None], now, position)
-        alive = alive & ~(loses & ~was_alive)
-    return position, alive
-
-
 def _open_gate(resolved: Resolved, noise: StepNoise, settings: RolloutConfig) -> Tensor:
     """Decide which cells (B, M) change by the gate's odds."""
-    odds = torch.sigmoid(resolved.gate)
-    return (odds > settings.gate_ceiling) | ((odds > settings.gate_floor) & (noise.gate < odds))
+    return happens(torch.sigmoid(resolved.gate), noise.gate, settings.gate_floor, settings.gate_ceiling)
 
 
 def _touched(resolved: Resolved, subjects: Subjects, states: NextStates, grid: tuple[int, int]) -> Tensor:

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from actionparty.config import ModelConfig, TrainConfig, to_json
 from actionparty.data.clips import Clips, WorldClips
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
+from actionparty.model.chances import Chances
 from actionparty.model.network import Network
+from actionparty.training.chances import fit_chances
 from actionparty.training.checkpoint import load_state, save_state, save_weights, start_from
 from actionparty.training.failures import NonFiniteError, explained
 from actionparty.training.interrupt import DeferredInterrupt
@@ -181,8 +183,22 @@ class Trainer:
         """Write the state to resume from and the averaged weights to use."""
         progress = {"frames": self.frames, "steps": self.steps, "seconds": self.seconds}
         save_state(self.folder, self.network, self.optimizer, self.average, progress)
+        self._save_weights({})
+
+    def finish(self) -> None:
+        """Write the weights again with what is fitted to the recordings once they are learned: the chances."""
+        network = Network(self.model).to(self.device).eval()
+        network.load_state_dict(self.average.weights)
+        chances = {}
+        for name, world in self.worlds.items():
+            generator = torch.Generator(device=self.device).manual_seed(self.config.seed)
+            if (odds := fit_chances(network, world, self.config.chance_rows, generator)) is not None:
+                chances[name] = odds
+        self._save_weights(chances)
+
+    def _save_weights(self, chances: Mapping[str, Chances]) -> None:
         palettes = {name: world_tiles(world) for name, world in self.worlds.items()}
-        save_weights(self.folder / "weights", self.model, self.average.weights, self.about(), palettes)
+        save_weights(self.folder / "weights", self.model, self.average.weights, self.about(), palettes, chances)
 
     def about(self) -> dict[str, Any]:
         """Return what the weights' ``config.json`` says of their origin."""
@@ -228,6 +244,8 @@ class Trainer:
                     self._save(log)
                     saved = time.monotonic()
             self._save(log)
+            if self.frames >= self.config.frames and self.config.chance_rows:
+                self.processes.main_only(self.finish)
             stopped, _ = self.processes.agree(interrupt.asked, False)
         if stopped:
             raise KeyboardInterrupt
