@@ -219,8 +219,9 @@ class RolloutConfig:
 
     update_steps: int = 2
     render_steps: int = 1
-    gate_floor: float = 0.0003
-    """A cell whose predicted probability of change is below this is copied exactly."""
+    gate_floor: float | None = None
+    """A cell whose predicted probability of change is below this is copied exactly. None: 0.0003 where the weights know
+    the chances of the world, 0.02 where they don't and small odds are not to be trusted."""
     gate_ceiling: float = 0.5
     """Above this a cell always changes; in between it changes with its probability (chance events need a sample)."""
     copy_tiles: bool = True

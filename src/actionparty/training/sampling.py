@@ -23,6 +23,8 @@ from actionparty.training.lots import StepNoise, draw_likely, happens, settle
 
 _UNLIKELY_CELL = 0.2
 """A cell to land on that is less likely than this share of the likeliest is never drawn."""
+_FLOOR, _TRUSTED_FLOOR = 0.02, 0.0003
+"""Odds of a change below which a cell is copied (``RolloutConfig.gate_floor``)."""
 _UNLIKELY = 0.003
 """What has lower odds by ``Chances`` never comes: a fit says little of what is rarer."""
 _UNLIKELY_TILE = 0.7
@@ -72,7 +74,7 @@ def sample_step(
     observed = network.observe(context, subjects, grid, world)
     states, position, sound = _resolve_states(network, observed, subjects, noise, settings, chances)
     resolved = network.render.resolve(observed, encode_states(states), position, states.alive)
-    changed = _open_gate(resolved, noise, settings)
+    changed = _open_gate(resolved, noise, settings, trusted=chances is not None)
     if network.config.subject_tokens:
         changed = changed | _touched(resolved, subjects, states, grid)
     choice = choose_cells(changed)
@@ -236,9 +238,12 @@ def _land(logits: Tensor, lots: Tensor, w: int) -> Tensor:
     return torch.stack([cell % w, cell // w], -1).float()
 
 
-def _open_gate(resolved: Resolved, noise: StepNoise, settings: RolloutConfig) -> Tensor:
-    """Decide which cells (B, M) change by the gate's odds."""
-    return happens(torch.sigmoid(resolved.gate), noise.gate, settings.gate_floor, settings.gate_ceiling)
+def _open_gate(resolved: Resolved, noise: StepNoise, settings: RolloutConfig, *, trusted: bool) -> Tensor:
+    """Decide which cells (B, M) change by the gate's odds; small ones count only where they are ``trusted``."""
+    floor = settings.gate_floor
+    if floor is None:
+        floor = _TRUSTED_FLOOR if trusted else _FLOOR
+    return happens(torch.sigmoid(resolved.gate), noise.gate, floor, settings.gate_ceiling)
 
 
 def _touched(resolved: Resolved, subjects: Subjects, states: NextStates, grid: tuple[int, int]) -> Tensor:
