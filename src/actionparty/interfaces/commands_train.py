@@ -127,7 +127,8 @@ def _run(trainer: Trainer) -> dict[str, Any]:
         )
     first, began = trainer.frames, time.monotonic()
     with console.progress() if processes.main else BarGroup(disable=True) as bars:
-        watcher = Watcher(bars, first, trainer.config.frames)
+        last = f"fitting the chances of {len(worlds)} worlds" if trainer.config.chance_rows else "saving"
+        watcher = Watcher(bars, first, trainer.config.frames, last)
         try:
             trainer.run(watcher)
         except KeyboardInterrupt:
@@ -152,9 +153,10 @@ def _run(trainer: Trainer) -> dict[str, Any]:
 class Watcher:
     """Shows where a run stands: a progress bar on a terminal, a line every half minute elsewhere."""
 
-    def __init__(self, bars: BarGroup, frames: int, total: int) -> None:
+    def __init__(self, bars: BarGroup, frames: int, total: int, last: str) -> None:
         self.losses: Mapping[str, float] = {}
         self._bars = bars
+        self._last = last
         self._task = bars.add_task("frames", completed=frames, total=total)
         self._said = time.monotonic()
 
@@ -166,6 +168,8 @@ class Watcher:
         if not console.ERR.is_terminal and time.monotonic() - self._said > LOG_SECONDS:
             self._said = time.monotonic()
             console.say(f"{progress.frames:,} of {progress.total:,} frames, {text}")
+        if progress.frames >= progress.total:
+            console.say(f"all {progress.frames:,} frames are learned; {self._last}")
 
 
 def training_clips(datasets: Sequence[Path], worlds: Sequence[str] | None) -> dict[str, WorldClips]:
