@@ -11,7 +11,8 @@ import pytest
 from tests.evaluation import toy
 
 from actionparty.errors import ActionPartyError, DatasetError, InvalidInputError, UnknownNameError
-from actionparty.evaluation.compare import Comparison, Drop, compare, read_allowed
+from actionparty.evaluation.compare import compare, read_allowed
+from actionparty.evaluation.comparison import Comparison, Drop
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.labels import TileLabels, build_labels
 from actionparty.types import Episode, SubjectStates

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.interfaces.calls import complaint, run
+from tests.ports import free_port
 
-from actionparty.checkpoints import fingerprint, is_experimental, quality
+from actionparty.checkpoints import EXPERIMENTAL_BELOW, fingerprint, is_experimental, quality
 from actionparty.data.dataset import open_dataset
 from actionparty.data.episodes import read_episode
 from actionparty.data.recording import RecordingSummary
-from actionparty.interfaces import commands_data
+from actionparty.interfaces import commands_record
 from actionparty.interfaces.commands_demo import free_folder
 from actionparty.interfaces.commands_evaluate import HELD_OUT
 from actionparty.interfaces.commands_rollout import read_actions
@@ -72,6 +73,18 @@ def test_worlds_are_listed_for_people() -> None:
     assert "clean_up" in run("worlds")
     assert "fire_clean" in run("worlds", "clean_up")
     assert "coins" in complaint("worlds", "coin")
+    assert "actions of coins: noop, forward" in run("worlds", "coins")
+
+
+def test_a_star_is_explained_where_there_is_one_and_looks_as_low_as_it_is() -> None:
+    assert "*" not in run("worlds", "coins", "arena")
+    for line in run("worlds").splitlines():
+        if line.strip().endswith(" *"):
+            assert float(line.split()[-2]) < EXPERIMENTAL_BELOW, line
+    starred = [world["name"] for world in run("worlds", "--json") if world["experimental"]]
+    told = run("worlds", starred[0])
+    assert "* experimental" in told
+    assert f"below {EXPERIMENTAL_BELOW}" in told
 
 
 def test_record_says_what_it_added_and_adds_only_what_is_missing(place: Place) -> None:
@@ -210,8 +223,53 @@ def test_a_scene_of_another_world_is_refused(place: Place, tmp_path: Path) -> No
 def test_recording_nothing_at_all_is_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rows, code in (({"coins": 0}, 2), ({"coins": 0, "arena": 10}, 1)):
         found = RecordingSummary(tmp_path, rows, 0, {"coins": "no room for so many"}, (), 1.0)
-        monkeypatch.setattr(commands_data, "record_with_bars", lambda *_, found=found: found)
+        monkeypatch.setattr(commands_record, "record_with_bars", lambda *_, found=found: found)
         assert "no room" in run("record", *rows, "--out", tmp_path / "new", code=code)
+
+
+def test_recording_what_is_there_says_so_once(tmp_path: Path) -> None:
+    line = ("record", "arena", "--out", tmp_path / "set", "--workers", 1, "--steps")
+    assert "20 rows in 1 shard, " in run(*line, 20)
+    assert run(*line, 20).splitlines() == [
+        f"Nothing to record: {tmp_path / 'set'} has these 20 rows of arena already. More come with a larger --steps."
+    ]
+    assert "10 rows in 1 shard, " in run(*line, 30)
+
+
+def test_of_two_worlds_the_one_that_lacks_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = RecordingSummary(tmp_path, {"coins": 0, "arena": 10}, 2, {}, (), 1.0)
+    monkeypatch.setattr(commands_record, "record_with_bars", lambda *_: found)
+    told = run("record", "coins", "arena", "--steps", 10, "--out", tmp_path / "new")
+    row = next(line for line in told.splitlines() if "coins" in line)
+    assert row.split() == ["coins", "0", "nothing", "was", "missing"]
+    assert "10 rows in 2 shards" in told
+    nothing = RecordingSummary(tmp_path, {"coins": 0, "arena": 0}, 0, {}, (), 1.0)
+    monkeypatch.setattr(commands_record, "record_with_bars", lambda *_: nothing)
+    assert "these 20 rows of 2 worlds" in run("record", "coins", "arena", "--steps", 10, "--out", tmp_path / "new")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "rollout", "bench", "demo", "play", "mcp"])
+def test_weights_that_lack_a_world_name_those_that_have_it(tmp_path: Path, command: str) -> None:
+    lines = {
+        "evaluate": ("starter", "--world", "clean_up"),
+        "rollout": ("clean_up", "--checkpoint", "starter", "--out", tmp_path / "new"),
+        "bench": ("clean_up", "--checkpoint", "starter"),
+        "demo": ("--world", "coins", "--world", "clean_up", "--checkpoint", "starter", "--out", tmp_path / "new"),
+        "play": ("--checkpoint", "starter", "--world", "clean_up", "--no-browser", "--port", free_port()),
+        "mcp": ("--checkpoint", "starter", "--world", "clean_up"),
+    }
+    said = complaint(command, *lines[command])
+    assert "the weights 'starter' lack the world 'clean_up'; the shipped weights 'all' have it: " in said
+    assert ("evaluate all --world clean_up" if command == "evaluate" else "--checkpoint all") in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_world_that_no_weights_have_is_unknown(tmp_path: Path) -> None:
+    line = ("--checkpoint", "starter", "--out", tmp_path / "new")
+    assert "unknown world of the weights 'starter': 'coinz'. Did you mean coins?" in complaint(
+        "rollout", "coinz", *line
+    )
+    assert "Did you mean clean_up" in complaint("play", "--world", "clean_upp", "--no-browser", "--port", free_port())
 
 
 def test_a_saved_scene_starts_a_rollout(place: Place, tmp_path: Path) -> None:

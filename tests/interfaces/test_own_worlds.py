@@ -87,6 +87,11 @@ def test_worlds_tries_a_world_and_shows_it() -> None:
     assert (told["name"], told["subjects"], told["grid"]) == ("toy-3", 3, [4, 5])
     assert told["actions"] == list(toy_env.ACTIONS)
     assert told["available"]
+    assert told["env"] == f"{TOY}:make_world"
+    told = run("worlds", "--env", f"{TOY}:make_world")
+    assert f"toy-3 is the world that {TOY}:make_world makes" in told
+    assert f"record --env {TOY}:make_world" in told
+    assert "*" not in told, "no star, nothing to explain"
     assert "one of the two" in complaint("worlds", "arena", "--env", f"{TOY}:make_world")
 
 

@@ -57,6 +57,17 @@ export function actionOf(intent: Intent, facing: number, steering: Steering, act
   return steering === "walk" && turns !== 0 && actions.includes(turn) ? turn : STEPS[turns]!;
 }
 
+/** Return whether a world has the step that leads where an intent points without turning first. */
+export function canStep(intent: Intent, facing: number, actions: readonly string[]): boolean {
+  return intent.kind === "step" && actions.includes(STEPS[(intent.direction - facing + 4) % 4]!);
+}
+
+/** Return the facing to which a turn leads, where it is one. */
+export function facingAfter(action: string, facing: number): number {
+  const turned = { turn_right: 1, turn_left: 3 }[action] ?? 0;
+  return (facing + turned) % 4;
+}
+
 /** Return the quarter turns from north in which an action leads a subject, or null for what is no step. */
 export function directionOf(action: string, facing: number): number | null {
   const turns = (STEPS as readonly string[]).indexOf(action);
@@ -121,15 +132,4 @@ export function intentOfGamepad(axes: readonly number[], pressed: readonly boole
   if (Math.max(Math.abs(x), Math.abs(y)) < 0.5) return null;
   if (Math.abs(x) > Math.abs(y)) return { kind: "step", direction: x > 0 ? 1 : 3 };
   return { kind: "step", direction: y > 0 ? 2 : 0 };
-}
-
-/** Rings of subjects by index: bright on dark and on sand, far apart in hue or lightness. */
-export const COLOURS = [
-  "#ff5964", "#3fa9ff", "#ffd23f", "#4ade80", "#c77dff", "#ff9f45", "#2de2d0", "#ff7ac6",
-  "#b8e62e", "#8c9bff", "#e8a87c", "#ffffff", "#ff2e93", "#00b37a", "#a7c7e7", "#d4b106",
-] as const;
-
-/** Return the colour of a subject. */
-export function colourOf(subject: number): string {
-  return COLOURS[subject % COLOURS.length]!;
 }

@@ -1,7 +1,8 @@
-/** What is drawn above the picture: rings, names, action badges, what the model looks at, differences, the editor's cursor. */
+/** What is drawn above the picture: rings, numbers, names, action badges, what the model looks at, differences, the editor's cursor. */
 
+import { colourOf, INK } from "./colours";
 import { iconPaths } from "./dom";
-import { actionIcon, colourOf, directionOf } from "./keys";
+import { actionIcon, directionOf } from "./keys";
 import type { InsideSubject, Seat } from "./protocol";
 import { isFree, type RoomState } from "./state";
 import type { SubjectState } from "./wire";
@@ -19,37 +20,39 @@ export const POP_MS = 900;
 const DARK = "rgba(8, 9, 14, 0.72)";
 const FONT = "Figtree, system-ui, sans-serif";
 
-/** Draw rings of all living subjects: fine ones for policies, bold ones with names for people. */
+/** Draw rings and numbers of all living subjects: fine rings for policies, bold ones with names for people. */
 export function drawRings(pen: Pen, state: RoomState, cell: number, ratio: number, hovered: number | null): void {
   const order = [...state.seats].sort((a, b) => rank(a) - rank(b));
   for (const seat of order) {
     const subject = state.subjects[seat.subject];
-    if (subject?.alive) drawRing(pen, seat, subject, cell, ratio, hovered === seat.subject);
+    if (subject?.alive) drawRing(pen, seat, subject, colourOf(state.world, seat.subject), cell, ratio, hovered === seat.subject);
   }
   for (const seat of order) {
     const subject = state.subjects[seat.subject];
     if (!subject?.alive) continue;
-    if (!isFree(seat)) drawBadge(pen, subject, seat, state.world!.actions, cell, ratio);
-    if (!isFree(seat) || hovered === seat.subject) drawName(pen, seat, subject, cell, ratio);
+    const colour = colourOf(state.world, seat.subject);
+    drawNumber(pen, seat.subject, subject, colour, cell, ratio);
+    if (!isFree(seat)) drawBadge(pen, subject, colour, state.world!.actions, cell, ratio);
+    if (!isFree(seat) || hovered === seat.subject) drawName(pen, seat, subject, colour, cell, ratio);
   }
 }
 
 const rank = (seat: Seat): number => (seat.mine ? 2 : isFree(seat) ? 0 : 1);
 
-function drawRing(pen: Pen, seat: Seat, subject: SubjectState, cell: number, ratio: number, hovered: boolean): void {
+function drawRing(pen: Pen, seat: Seat, subject: SubjectState, colour: string, cell: number, ratio: number, hovered: boolean): void {
   const [x, y] = [(subject.x + 0.5) * cell, (subject.y + 0.5) * cell];
   const bold = seat.mine || !isFree(seat) || hovered;
   const radius = cell * 0.63;
   const width = Math.max(1.4 * ratio, cell * (bold ? 0.085 : 0.045));
   pen.globalAlpha = bold ? 1 : 0.8;
   ring(pen, x, y, radius, width + 2.2 * ratio, DARK);
-  ring(pen, x, y, radius, width, colourOf(seat.subject));
+  ring(pen, x, y, radius, width, colour);
   if (seat.mine) {
     pen.globalAlpha = 0.35;
-    ring(pen, x, y, radius + width * 1.7, width * 0.8, colourOf(seat.subject));
+    ring(pen, x, y, radius + width * 1.7, width * 0.8, colour);
     pen.globalAlpha = 1;
   }
-  drawNose(pen, x, y, radius, subject.facing, colourOf(seat.subject), cell * (bold ? 0.2 : 0.13), ratio);
+  drawNose(pen, x, y, radius, subject.facing, colour, cell * (bold ? 0.2 : 0.13), ratio);
   pen.globalAlpha = 1;
 }
 
@@ -80,7 +83,26 @@ function drawNose(pen: Pen, x: number, y: number, radius: number, facing: number
   pen.restore();
 }
 
-function drawBadge(pen: Pen, subject: SubjectState, seat: Seat, actions: readonly string[], cell: number, ratio: number): void {
+/** The number of a subject at the lower left of its ring, as in the list of seats: colours alone don't tell everybody apart. */
+function drawNumber(pen: Pen, number: number, subject: SubjectState, colour: string, cell: number, ratio: number): void {
+  const size = Math.max(12.5 * ratio, Math.min(cell * 0.4, 20 * ratio));
+  const away = cell * 0.44 + size * 0.14;
+  const [x, y] = [(subject.x + 0.5) * cell - away, (subject.y + 0.5) * cell + away];
+  pen.beginPath();
+  pen.arc(x, y, size / 2, 0, 2 * Math.PI);
+  pen.fillStyle = colour;
+  pen.fill();
+  pen.lineWidth = 1.2 * ratio;
+  pen.strokeStyle = DARK;
+  pen.stroke();
+  pen.font = `750 ${Math.round(size * 0.74)}px ${FONT}`;
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  pen.fillStyle = INK;
+  pen.fillText(String(number + 1), x, y + size * 0.04);
+}
+
+function drawBadge(pen: Pen, subject: SubjectState, colour: string, actions: readonly string[], cell: number, ratio: number): void {
   const name = subject.action === null ? "noop" : (actions[subject.action] ?? "noop");
   if (name === "noop") return;
   const size = Math.max(15 * ratio, Math.min(cell * 0.5, 26 * ratio));
@@ -89,7 +111,7 @@ function drawBadge(pen: Pen, subject: SubjectState, seat: Seat, actions: readonl
   pen.arc(x, y, size / 2, 0, 2 * Math.PI);
   pen.fillStyle = "rgba(12, 13, 20, 0.92)";
   pen.fill();
-  drawIcon(pen, name, subject.facing, x, y, size * 0.74, colourOf(seat.subject));
+  drawIcon(pen, name, subject.facing, x, y, size * 0.74, colour);
 }
 
 function drawIcon(pen: Pen, name: string, facing: number, x: number, y: number, size: number, colour: string): void {
@@ -108,7 +130,7 @@ function drawIcon(pen: Pen, name: string, facing: number, x: number, y: number, 
   pen.restore();
 }
 
-function drawName(pen: Pen, seat: Seat, subject: SubjectState, cell: number, ratio: number): void {
+function drawName(pen: Pen, seat: Seat, subject: SubjectState, colour: string, cell: number, ratio: number): void {
   const text = seat.mine ? "you" : isFree(seat) ? `${seat.subject + 1} · ${seat.kind}` : seat.name;
   const size = Math.round(11.5 * ratio);
   pen.font = `650 ${size}px ${FONT}`;
@@ -118,8 +140,8 @@ function drawName(pen: Pen, seat: Seat, subject: SubjectState, cell: number, rat
   const height = size * 1.6;
   const x = (subject.x + 0.5) * cell;
   const below = (subject.y + 0.5) * cell + cell * (subject.facing === 2 ? 1.02 : 0.86) + height / 2;
-  pill(pen, x, below, width, height, seat.mine ? colourOf(seat.subject) : "rgba(12, 13, 20, 0.86)");
-  pen.fillStyle = seat.mine ? "#10121a" : "#ffffff";
+  pill(pen, x, below, width, height, seat.mine ? colour : "rgba(12, 13, 20, 0.86)");
+  pen.fillStyle = seat.mine ? INK : "#ffffff";
   pen.fillText(text, x, below + ratio * 0.5);
 }
 
@@ -163,10 +185,10 @@ export function drawInside(pen: Pen, state: RoomState, focus: number, cell: numb
     const [x, y] = [(i % columns) * cell, Math.floor(i / columns) * cell];
     pen.fillStyle = `rgba(6, 7, 14, ${(0.6 * (1 - share)).toFixed(3)})`;
     pen.fillRect(x, y, cell, cell);
-    if (share > 0.15) tint(pen, x, y, cell, colourOf(focus), share * 0.42);
+    if (share > 0.15) tint(pen, x, y, cell, colourOf(state.world, focus), share * 0.42);
   }
   state.subjects.forEach((subject, i) => {
-    if (subject.alive) drawToken(pen, subject, age <= FRESH ? subjects[i] : undefined, colourOf(i), i === focus, cell, ratio);
+    if (subject.alive) drawToken(pen, subject, age <= FRESH ? subjects[i] : undefined, colourOf(state.world, i), i === focus, cell, ratio);
   });
 }
 

@@ -18,6 +18,8 @@ export interface WorldInfo {
   actions: string[];
   subjects: number;
   scenes?: number;
+  /** The colour of each subject's ring; empty where subjects look alike. */
+  colours?: string[];
 }
 
 export interface RoomInfo {

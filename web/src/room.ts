@@ -1,6 +1,6 @@
 /** A room on the screen: puts connection, state, stage and controls together. */
 
-import { Actor, meaningOf, type ActorMessage, type Meaning } from "./actor";
+import { Actor, meaningOf, type ActorMessage, type Meaning, type Sight } from "./actor";
 import { fetchRooms, fetchWorlds, pageAddress, socketAddress, type WorldCard } from "./api";
 import { BranchList } from "./branches";
 import { Connection } from "./connection";
@@ -9,7 +9,7 @@ import { h, icon, iconButton, setText } from "./dom";
 import { Editor } from "./editor";
 import { WorldGrid } from "./gallery";
 import { openInvite } from "./invite";
-import { actionOf, steeringOf, type Intent, type Steering } from "./keys";
+import { steeringOf, type Intent, type Steering } from "./keys";
 import { logo } from "./logo";
 import { openDialog } from "./menu";
 import { Notices } from "./notices";
@@ -82,6 +82,8 @@ export class Room {
   private taking = false;
   /** Whether this connection has been welcomed: every new beginning of the world says welcome again. */
   private welcomed = false;
+  /** Whether the world began anew and no frame of it has come yet. */
+  private begun = false;
   private shownWorld = "";
 
   constructor(private readonly options: RoomOptions) {
@@ -116,7 +118,7 @@ export class Room {
       done: () => this.toggleEdit(),
       say: (message) => this.notices.say(message),
     });
-    this.actor = new Actor((intent) => this.resolve(intent), (message) => this.act(message));
+    this.actor = new Actor((intent, straight) => this.resolve(intent, straight), () => this.look(), (message) => this.act(message));
     this.touch = new TouchPad(this.actor);
     const actions = (): readonly string[] => this.state.world?.actions ?? [];
     this.keyboard = new Keyboard(this.actor, this.legend, actions, {
@@ -197,7 +199,9 @@ export class Room {
     if (this.simulated && this.checking) this.follow(this.simulated);
     if (advanced) this.stage.celebrate(this.state);
     this.meter.tick();
-    this.actor.refresh();
+    if (this.begun) this.actor.repeat();
+    else this.actor.refresh();
+    this.begun = false;
   }
 
   /** Notice when the simulator no longer runs beside: it can't follow into a branch or an edited scene. */
@@ -225,10 +229,18 @@ export class Room {
         this.change(message);
         return this.ended(message.reason);
       default:
-        if (message.type === "seats") this.taking = false;
-        this.change(message);
-        if (message.type === "welcome") this.onWelcome();
+        this.onState(message);
     }
+  }
+
+  /** Take over what the server says of the room. A seat just taken knows of no key, and none does after a welcome. */
+  private onState(message: ServerMessage): void {
+    const [seat, asked] = [mySeat(this.state)?.subject, this.taking];
+    if (message.type === "seats") this.taking = false;
+    this.change(message);
+    const moved = mySeat(this.state)?.subject !== seat && !asked; // what is said right after asking for a seat arrives there
+    if (message.type === "welcome") this.onWelcome();
+    else if (moved) this.actor.repeat();
   }
 
   private onError(code: string, message: string): void {
@@ -239,6 +251,7 @@ export class Room {
   }
 
   private onWelcome(): void {
+    this.begun = true;
     seatToken.set(this.options.room, this.state.token!);
     if (this.welcomed) return;
     this.welcomed = true;
@@ -315,11 +328,15 @@ export class Room {
     if (seated || this.taking) this.connection.send(message);
   }
 
-  private resolve(intent: Intent): Meaning | null {
-    const seat = mySeat(this.state);
-    const facing = seat ? (this.state.subjects[seat.subject]?.facing ?? 0) : 0;
-    const actions = this.state.world?.actions ?? [];
-    return meaningOf(actionOf(intent, facing, this.steering, actions), intent, facing, this.state.step, actions);
+  private resolve(intent: Intent, straight: boolean): Meaning | null {
+    return meaningOf(intent, this.look().facing, this.steering, this.state.world?.actions ?? [], straight);
+  }
+
+  private look(): Sight {
+    const { step, subjects, world } = this.state;
+    const mine = subjects[mySeat(this.state)?.subject ?? -1];
+    const played = mine?.alive && mine.action !== null ? (world?.actions[mine.action] ?? null) : null;
+    return { facing: mine?.facing ?? 0, step, played };
   }
 
   private steer(steering: Steering): void {

@@ -1,7 +1,8 @@
 /** The list of seats: who plays what, what each is doing, and how to take one. */
 
+import { colourOf } from "./colours";
 import { h, icon, setAttribute, setText } from "./dom";
-import { actionIcon, actionTitle, colourOf, directionOf } from "./keys";
+import { actionIcon, actionTitle, directionOf } from "./keys";
 import type { Seat, SeatKind } from "./protocol";
 import { isFree, type RoomState } from "./state";
 
@@ -37,13 +38,13 @@ class SeatRow {
     );
     this.leave = h("button", { type: "button", class: "button square small", "aria-label": "Leave this seat", title: "Leave this seat", onclick: () => this.events.leave() }, icon("close"));
     this.root = h("li", { class: "seat", "data-subject": subject, onpointerenter: () => events.point(subject), onpointerleave: () => events.point(null) }, this.main, this.kind, this.leave);
-    this.root.style.setProperty("--seat", colourOf(subject));
   }
 
   update(seat: Seat, state: RoomState): void {
     const free = isFree(seat);
     const taken = seat.mine && !this.root.classList.contains("mine");
     this.root.classList.toggle("mine", seat.mine);
+    this.root.style.setProperty("--seat", colourOf(state.world, this.subject));
     this.root.classList.toggle("person", !free);
     const subject = state.subjects[this.subject];
     this.root.classList.toggle("gone", subject ? !subject.alive : false);

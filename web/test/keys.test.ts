@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { actionOf, COLOURS, directionOf, intentOfGamepad, intentOfKey, legend, ownActions, steeringOf, type Direction, type Steering } from "../src/keys";
+import { actionOf, canStep, directionOf, facingAfter, intentOfGamepad, intentOfKey, legend, ownActions, steeringOf, type Direction, type Steering } from "../src/keys";
 
 const MOVES = ["noop", "forward", "backward", "step_left", "step_right", "turn_left", "turn_right"];
 const HARVEST = [...MOVES, "fire_zap", "eat", "fire_2"];
@@ -73,6 +73,9 @@ describe("gamepad", () => {
   });
 });
 
-it("gives sixteen subjects sixteen colours", () => {
-  expect(new Set(COLOURS).size).toBe(16);
+it("knows where a turn leads, and whether a world can step there without one", () => {
+  expect([facingAfter("turn_right", 3), facingAfter("turn_left", 0), facingAfter("forward", 2)]).toEqual([0, 3, 2]);
+  const up = { kind: "step", direction: 0 } as const;
+  expect([0, 1, 2, 3].map((facing) => canStep(up, facing, ["forward", "step_left"]))).toEqual([true, true, false, false]);
+  expect(canStep({ kind: "named", name: "forward" }, 0, MOVES)).toBe(false);
 });

@@ -18,6 +18,7 @@ from actionparty.interfaces import (
     commands_mcp,
     commands_pack,
     commands_play,
+    commands_record,
     commands_rollout,
     commands_train,
     commands_worlds,
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(commands_worlds.worlds)
-app.command()(commands_data.record)
+app.command()(commands_record.record)
 app.command()(commands_data.inspect)
 app.command()(commands_coverage.coverage)
 app.command()(commands_data.verify)

@@ -43,11 +43,13 @@ def bench(
     import torch
 
     from actionparty.checkpoints import find_checkpoint
+    from actionparty.interfaces.elsewhere import check_scenes
     from actionparty.performance.bench import bench as measure
     from actionparty.rollout.scenes import load_scene, scene_paths, shipped_checkpoint
     from actionparty.training.checkpoint import load_network
 
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
+    check_scenes(folder, world, f"actionparty bench {world} --checkpoint {{}}")
     scenes = [load_scene(path) for path in scene_paths(folder, world)]
     torch.set_num_threads(_threads(threads))
     chosen = _device(device)

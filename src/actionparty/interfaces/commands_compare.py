@@ -13,7 +13,7 @@ from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, Seed
 
 if TYPE_CHECKING:
-    from actionparty.evaluation.compare import Comparison, Difference, Drop
+    from actionparty.evaluation.comparison import Comparison, Difference, Drop
 
 IN_EACH_WORLD = ("ma1", "ma", "sp_mean", "changed_tile", "swap")
 """Metrics whose differences people are shown for each world; programs get all."""

@@ -21,7 +21,8 @@ from actionparty.errors import (
     unknown_name,
 )
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import Json, Ray, Seed, record_with_bars
+from actionparty.interfaces.commands_data import Json, Ray, Seed
+from actionparty.interfaces.commands_record import record_with_bars
 from actionparty.types import Episode, WorldSpec
 
 if TYPE_CHECKING:
@@ -191,11 +192,13 @@ def _perceptual(lpips: Path | None, fvd: Path | None) -> tuple[Perceptual, dict[
 
 
 def _wanted(folder: Path, known: Sequence[str], worlds: Sequence[str] | None) -> list[str]:
+    from actionparty.interfaces.elsewhere import lacking
+
     if not known:
         raise CheckpointError(f"{folder}: does not say which worlds it was trained on; its config.json is incomplete.")
     for name in worlds or ():
         if name not in known:
-            raise unknown_name(f"world of {folder}", name, known)
+            raise lacking(folder, name, known, f"actionparty evaluate {{}} --world {name}")
     return list(dict.fromkeys(worlds or known))
 
 

@@ -53,9 +53,9 @@ def mcp(
             stdio.check(address)
             asyncio.run(stdio.forward(address))
         else:
-            listening = commands_play.listen(commands_play.LOOPBACK_ADDRESS, port)
-            app = commands_play.make_app(checkpoint, world, None, joint=False)
-            asyncio.run(_with_own(commands_play.web_server(app), listening))
+            with commands_play.listen(commands_play.LOOPBACK_ADDRESS, port) as listening:
+                app = commands_play.make_app(checkpoint, world, None, joint=False)
+                asyncio.run(_with_own(commands_play.web_server(app), listening))
 
 
 async def _with_own(server: uvicorn.Server, listening: socket.socket) -> None:

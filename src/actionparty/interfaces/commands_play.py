@@ -58,18 +58,18 @@ def play(
       actionparty play --world coins --port 9000 --no-browser
       actionparty play --host 0.0.0.0
     """
-    listening = listen(host, port)
-    key = room_key(host, key)
-    app = make_app(checkpoint, world, key, joint=joint)
-    query = f"/?key={key}" if key else "/"
-    link = f"http://{'localhost' if host in _OPEN else _bracketed(host)}:{port}{query}"
-    console.tell(f"Play:    {link}")
-    if key:
-        console.tell(f"Invite:  http://{_bracketed(_own_address(host))}:{port}{query}")
-    console.tell("Stop with Ctrl-C.")
-    if browser and _has_screen():
-        webbrowser.open(link)
-    _serve(app, listening)
+    with listen(host, port) as listening:  # first: a port in use is said before any work
+        key = room_key(host, key)
+        app = make_app(checkpoint, world, key, joint=joint)
+        query = f"/?key={key}" if key else "/"
+        link = f"http://{'localhost' if host in _OPEN else _bracketed(host)}:{port}{query}"
+        console.tell(f"Play:    {link}")
+        if key:
+            console.tell(f"Invite:  http://{_bracketed(_own_address(host))}:{port}{query}")
+        console.tell("Stop with Ctrl-C.")
+        if browser and _has_screen():
+            webbrowser.open(link)
+        _serve(app, listening)
 
 
 _OPEN = ("0.0.0.0", "::", "")
@@ -179,7 +179,7 @@ def _folders(checkpoint: str | None) -> list[Path]:
 
 
 def _serve(app: ASGIApp, listening: socket.socket) -> None:
-    with listening, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it
         web_server(app).run(sockets=[listening])
 
 

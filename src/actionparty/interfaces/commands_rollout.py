@@ -77,14 +77,14 @@ def rollout(
     from actionparty.checkpoints import find_checkpoint, fingerprint
     from actionparty.rollout.generated_world import GeneratedWorld
     from actionparty.rollout.rollout import BatchRollout
-    from actionparty.rollout.scenes import find_scene, load_scene, shipped_checkpoint
+    from actionparty.rollout.scenes import load_scene, shipped_checkpoint
     from actionparty.training.checkpoint import load_network
 
     console.check_new(out)
     settings = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
     network = load_network(folder)
-    start = _scene_from_data(data, world, scene, network) if data else load_scene(find_scene(folder, world, scene))
+    start = _scene_from_data(data, world, scene, network) if data else load_scene(_scene_file(folder, world, scene))
     if start.world.name != world:
         raise InvalidInputError(f"--scene {scene} is one of {start.world.name}, not of {world}.")
     generated = GeneratedWorld(BatchRollout(network, settings), [start])
@@ -201,6 +201,16 @@ def read_actions(path: Path, spec: WorldSpec) -> Ints:
                 f"{path}: step {step} has {len(row)} actions, but {spec.name} has {spec.subjects} subjects."
             )
     return np.array([[spec.action_index(str(name)) for name in row] for row in rows], np.int64)
+
+
+def _scene_file(folder: Path, world: str, name: str) -> Path:
+    """Return the file of a scene; raises as ``find_scene``, naming weights that have the world where these lack it."""
+    from actionparty.interfaces.elsewhere import check_scenes
+    from actionparty.rollout.scenes import find_scene
+
+    if not name.endswith(".npz"):
+        check_scenes(folder, world, f"actionparty rollout {world} --checkpoint {{}}")
+    return find_scene(folder, world, name)
 
 
 def _scene_from_data(path: Path, world: str, number: str, network: Network) -> Scene:

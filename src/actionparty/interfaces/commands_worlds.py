@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,8 @@ import typer
 from actionparty.checkpoints import EXPERIMENTAL_BELOW, is_experimental
 from actionparty.errors import InvalidInputError
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import Env, Json, world_factory
+from actionparty.interfaces.commands_data import Env, Json
+from actionparty.interfaces.commands_record import world_factory
 
 if TYPE_CHECKING:
     from actionparty.worlds.catalogue import CatalogueEntry
@@ -27,7 +29,9 @@ def worlds(
 
     "Simulator": whether it can be recorded here. "Weights": whether a model
     that generates it comes with the package, and with how many scenes to
-    start from; such a world needs no simulator.
+    start from; such a world needs no simulator. "MA@1": how well its subjects
+    obey in one step, as far as was measured; * marks experimental worlds.
+    With --env the world that your function makes, after a step of it.
 
     Examples:
       actionparty worlds
@@ -44,16 +48,25 @@ def worlds(
     listed = [entry for entry in known if not wanted or entry.spec.name in wanted]
     shipped = shipped_worlds()
     if as_json:
-        console.print_json([describe(entry, shipped.get(entry.spec.name)) for entry in listed])
+        own = {} if env is None else {"env": env}
+        console.print_json([{**describe(entry, shipped.get(entry.spec.name)), **own} for entry in listed])
         return
     columns = ("world", "subjects", "grid h x w", "actions", "simulator", "weights", "scenes", "MA@1")
     console.print_table("", columns, (_row(entry, shipped.get(entry.spec.name)) for entry in listed))
-    if any(found.experimental for found in shipped.values()):
+    if any(entry.spec.name in shipped and shipped[entry.spec.name].experimental for entry in listed):
         console.tell(f"* experimental: MA@1, how well subjects obey in one step, is below {EXPERIMENTAL_BELOW}")
+    if env is not None:
+        _tell_own(env, listed[0].spec.name)
     for entry in listed if wanted else ():
-        console.tell(f"{entry.spec.name}: {', '.join(entry.spec.actions)}")
+        console.tell(f"actions of {entry.spec.name}: {', '.join(entry.spec.actions)}")
     for command in sorted({entry.install for entry in listed if entry.install}):
         console.tell(f"To make the others available: {command}")
+
+
+def _tell_own(env: str, name: str) -> None:
+    """Say which function made the world in the list, and what to do with it."""
+    console.tell(f"{name} is the world that {env} makes; it was made here, and a step of it played.")
+    console.tell(f"No weights know it yet; record it, then train: actionparty record --env {env} --out datasets/{name}")
 
 
 @dataclass(frozen=True)
@@ -106,4 +119,7 @@ def _row(entry: CatalogueEntry, shipped: Shipped | None) -> tuple[object, ...]:
 
 
 def _accuracy(shipped: Shipped) -> str | None:
-    return None if shipped.ma1 is None else f"{shipped.ma1:.3f}{' *' if shipped.experimental else ''}"
+    if shipped.ma1 is None:
+        return None
+    below = floor(1000 * shipped.ma1) / 1000  # rounded it might not look below the limit
+    return f"{below:.3f} *" if shipped.experimental else f"{shipped.ma1:.3f}"

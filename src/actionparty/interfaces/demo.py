@@ -32,6 +32,7 @@ from actionparty.interfaces.drawing import (
     scene_picture,
     subject_colours,
 )
+from actionparty.interfaces.elsewhere import check_scenes
 from actionparty.interfaces.mosaic import MOSAIC_STEPS, MOSAIC_WORLDS, Mosaic, film_mosaic
 from actionparty.interfaces.video import write_gif, write_mp4
 from actionparty.model.network import Network
@@ -110,6 +111,7 @@ def run_demo(
     folder = find_checkpoint(weights)
     names = list(dict.fromkeys(worlds or default_worlds(folder)))
     for name in names:
+        check_scenes(folder, name, f"actionparty demo --checkpoint {{}} --world {name}")
         scene_paths(folder, name)  # raises, before anything is made, where the world is not known
     network = load_network(folder)
     out.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,11 @@ from tests.rollout.samples import ARENA
 
 from actionparty.checkpoints import find_checkpoint
 from actionparty.errors import InvalidInputError
-from actionparty.interfaces.play import sandbox
+from actionparty.interfaces.play import scene_files
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.interfaces.play.messages import Edit
-from actionparty.interfaces.play.sandbox import MOST_SUBJECTS, Palette, apply, read_scene, scene_bytes
+from actionparty.interfaces.play.sandbox import MOST_SUBJECTS, Palette, apply
+from actionparty.interfaces.play.scene_files import read_scene, scene_bytes
 from actionparty.types import CELL, Scene
 
 
@@ -193,7 +194,7 @@ def test_a_scene_file_from_anywhere_is_checked(stage: Stage, monkeypatch: pytest
         with pytest.raises(InvalidInputError) as caught:
             read_scene(data, SPEC, ARENA.context)
         assert "/" not in str(caught.value).replace("n/a", ""), f"{name}: no path of this machine is told"
-    monkeypatch.setattr(sandbox, "MOST_UNPACKED", 1000)
+    monkeypatch.setattr(scene_files, "MOST_UNPACKED", 1000)
     with pytest.raises(InvalidInputError, match="too large"):
         read_scene(good, SPEC, ARENA.context)
 

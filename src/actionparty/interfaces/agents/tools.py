@@ -15,6 +15,7 @@ from actionparty.interfaces.agents.eyes import Eyes
 from actionparty.interfaces.agents.guests import Guests
 from actionparty.interfaces.agents.sight import LONG_SIDE, png
 from actionparty.interfaces.play import messages as m
+from actionparty.interfaces.play.ops import Subject
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -70,7 +71,7 @@ class TakeSeat(_Arguments):
     """Arguments of ``take_seat``."""
 
     room: Annotated[m.Name, Field(description="A name from list_rooms or open_room.")]
-    subject: Annotated[m.Subject | None, Field(description="Which subject; without it the first free one.")] = None
+    subject: Annotated[Subject | None, Field(description="Which subject; without it the first free one.")] = None
     name: Annotated[m.Name, Field(description="How others see you.")] = "agent"
     wait_seconds: Annotated[
         Seconds | None,

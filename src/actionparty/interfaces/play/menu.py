@@ -13,6 +13,7 @@ from actionparty.checkpoints import CONFIG, fingerprint, is_experimental, qualit
 from actionparty.config import ModelConfig, from_json
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.evaluation.labels import TileLabels
+from actionparty.interfaces.elsewhere import lacking
 from actionparty.interfaces.play.check import has_simulator
 from actionparty.interfaces.play.jobs import card
 from actionparty.interfaces.play.sandbox import Palette
@@ -42,6 +43,8 @@ class ShippedMenu:
             raise InvalidInputError(f"{folders[0]}: no scenes come with this checkpoint, so there is nothing to play.")
         for name in only or ():
             if name not in best:
+                if len(folders) == 1:
+                    raise lacking(folders[0], name, best, "--checkpoint {}")
                 raise unknown_name("world with scenes", name, best)
         self.homes = {name: best[name] for name in only or best}
         """The checkpoint folder of each world"""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from actionparty.errors import InvalidInputError
-from actionparty.types import MAX_SUBJECTS
+from actionparty.interfaces.play.ops import Op, Strict, Subject
 
 MOST_NAME = 24
 MOST_TEXT = 64_000
@@ -27,17 +27,11 @@ LOWEST_HZ, HIGHEST_HZ = 0.5, 30.0
 MOST_PLAN = 64
 """Actions that an agent may plan ahead."""
 SHORTEST_TURN, LONGEST_TURN = 0.1, 30.0
-Subject = Annotated[int, Field(ge=0, lt=MAX_SUBJECTS)]
-Cell = Annotated[int, Field(ge=0, le=255)]
 Step = Annotated[int, Field(ge=0, lt=MOST_STEP)]
 Name = Annotated[str, StringConstraints(max_length=64)]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Hello(_Message):
+class Hello(Strict):
     """The first message: who is there; ``token`` comes from an earlier connection.
 
     An ``agent`` is told of the world as text when it asks, and can do without ``frames``.
@@ -50,20 +44,20 @@ class Hello(_Message):
     frames: bool = True
 
 
-class Take(_Message):
+class Take(Strict):
     """Take a seat."""
 
     type: Literal["take"]
     subject: Subject
 
 
-class Plain(_Message):
+class Plain(Strict):
     """A message that says all by its type."""
 
     type: Literal["leave", "release", "pause", "resume", "step", "save_scene", "palette"]
 
 
-class SetSeat(_Message):
+class SetSeat(Strict):
     """Say who plays a seat that no person has."""
 
     type: Literal["seat"]
@@ -71,7 +65,7 @@ class SetSeat(_Message):
     kind: Literal["idle", "random", "policy"]
 
 
-class Act(_Message):
+class Act(Strict):
     """Choose an action for the next step (``hold``: for every step until another one or a release)."""
 
     type: Literal["act"]
@@ -79,7 +73,7 @@ class Act(_Message):
     hold: bool = False
 
 
-class Plan(_Message):
+class Plan(Strict):
     """Play these actions, one a step; then tell the agent what it sees."""
 
     type: Literal["plan"]
@@ -87,21 +81,21 @@ class Plan(_Message):
     image: bool = False
 
 
-class Observe(_Message):
+class Observe(Strict):
     """Tell the agent what it sees now."""
 
     type: Literal["observe"]
     image: bool = False
 
 
-class Wait(_Message):
+class Wait(Strict):
     """Wait with each step until all agents have chosen, at most so long; null: tick by the clock again."""
 
     type: Literal["wait"]
     seconds: Annotated[float, Field(ge=SHORTEST_TURN, le=LONGEST_TURN, strict=False)] | None
 
 
-class Reset(_Message):
+class Reset(Strict):
     """Start again, from another scene or with another seed if given."""
 
     type: Literal["reset"]
@@ -109,7 +103,7 @@ class Reset(_Message):
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] | None = None
 
 
-class ChangeWorld(_Message):
+class ChangeWorld(Strict):
     """Go to another world."""
 
     type: Literal["world"]
@@ -117,100 +111,56 @@ class ChangeWorld(_Message):
     scene: Annotated[int, Field(ge=0, lt=1000)] = 0
 
 
-class Speed(_Message):
+class Speed(Strict):
     """Steps per second."""
 
     type: Literal["speed"]
     hz: Annotated[float, Field(ge=LOWEST_HZ, le=HIGHEST_HZ, strict=False)]
 
 
-class Travel(_Message):
+class Travel(Strict):
     """Show an earlier step to everybody, or branch off from it."""
 
     type: Literal["scrub", "fork"]
     step: Step
 
 
-class ToBranch(_Message):
+class ToBranch(Strict):
     """Go back to a branch that was left, to its newest step."""
 
     type: Literal["branch"]
     branch: Annotated[int, Field(ge=1, le=MOST_BRANCH)]
 
 
-class Export(_Message):
+class Export(Strict):
     """Make a file of what was played."""
 
     type: Literal["export"]
     format: Literal["mp4", "gif", "replay"]
 
 
-class Switch(_Message):
+class Switch(Strict):
     """Look inside, or at the real simulator beside."""
 
     type: Literal["overlay", "check"]
     on: bool
 
 
-class LoadScene(_Message):
+class LoadScene(Strict):
     """Start from a scene file, base64."""
 
     type: Literal["load_scene"]
     data: Annotated[str, StringConstraints(max_length=MOST_SCENE)]
 
 
-class Ping(_Message):
+class Ping(Strict):
     """Asks for a pong, to measure the connection."""
 
     type: Literal["ping"]
     t: Annotated[float, Field(strict=False)]
 
 
-class Move(_Message):
-    """Put a subject on another cell."""
-
-    op: Literal["move"]
-    subject: Subject
-    x: Cell
-    y: Cell
-
-
-class Face(_Message):
-    """Turn a subject."""
-
-    op: Literal["face"]
-    subject: Subject
-    facing: Annotated[int, Field(ge=0, le=3)]
-
-
-class Add(_Message):
-    """Add a subject."""
-
-    op: Literal["add"]
-    x: Cell
-    y: Cell
-
-
-class Remove(_Message):
-    """Take a subject out of the scene."""
-
-    op: Literal["remove"]
-    subject: Subject
-
-
-class Paint(_Message):
-    """Put a tile of the world's palette on a cell."""
-
-    op: Literal["paint"]
-    x: Cell
-    y: Cell
-    tile: Annotated[int, Field(ge=0, lt=65536)]
-
-
-Op = Annotated[Move | Face | Add | Remove | Paint, Field(discriminator="op")]
-
-
-class Edit(_Message):
+class Edit(Strict):
     """Change the scene; all operations or none."""
 
     type: Literal["edit"]

@@ -94,7 +94,7 @@ class Room:
 
     def welcome(self, member: Member) -> Said:
         """Return everything that ``member`` must know of the room."""
-        world = card(self.spec, self._menu.title(self.world))
+        world = {**card(self.spec, self._menu.title(self.world)), "colours": self.timeline.colours()}
         simulator = self._menu.has_simulator(self.world)
         fields = {"room": self.name, "you": member.id, "token": member.token, "world": world, "simulator": simulator}
         return Said("welcome", {**fields, **self.status().fields, **self.audience.seats_for(member.id)}, member.id)

@@ -1,4 +1,4 @@
-"""The sandbox: changes a scene as a person asks, and reads and writes scene files that came from anywhere.
+"""The sandbox: changes a scene as a person asks.
 
 An edit is made in all context frames and all rows of states, as if things had always stood so: what is taken away
 leaves floor behind, what is put down is drawn with the world's own tiles. Knows scenes and tiles; no model and no room.
@@ -6,30 +6,21 @@ leaves floor behind, what is put down is drawn with the world's own tiles. Knows
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from actionparty.data.files import NPZ_DAMAGE
 from actionparty.errors import InvalidInputError
 from actionparty.evaluation.labels import AMBIGUOUS, BACKGROUND, TileLabels
 from actionparty.evaluation.moves import OPEN
-from actionparty.interfaces.play import messages as m
-from actionparty.rollout.scenes import load_scene, save_scene
-from actionparty.types import CELL, NO_ACTION, SCENE_ROWS, Ints, Scene, SubjectStates, WorldSpec
+from actionparty.interfaces.play.ops import Add, Face, Move, Op, Paint, Remove
+from actionparty.types import CELL, NO_ACTION, Ints, Scene, SubjectStates
 
 MOST_SUBJECTS = 16
-MOST_UNPACKED = 32_000_000
-"""Bytes that a scene file may hold once it is unpacked: a small file can claim to be huge."""
 PALETTE_TILES = 64
 Tiles = NDArray[np.uint8]
 
@@ -76,7 +67,7 @@ class Palette:
         return self.worn[same[0]] if len(same) else tile
 
 
-def apply(scene: Scene, ops: Sequence[m.Op], palette: Palette) -> Scene:
+def apply(scene: Scene, ops: Sequence[Op], palette: Palette) -> Scene:
     """Return ``scene`` after ``ops``, in order.
 
     Raises:
@@ -84,15 +75,15 @@ def apply(scene: Scene, ops: Sequence[m.Op], palette: Palette) -> Scene:
     """
     for op in ops:
         match op:
-            case m.Move():
+            case Move():
                 scene = _move(scene, op, palette)
-            case m.Face():
+            case Face():
                 scene = _face(scene, op, palette)
-            case m.Add():
+            case Add():
                 scene = _add(scene, op, palette)
-            case m.Remove():
+            case Remove():
                 scene = _remove(scene, op, palette)
-            case m.Paint():
+            case Paint():
                 scene = _paint(scene, op, palette)
     return replace(scene, source=f"{scene.source.removesuffix(', edited')}, edited")
 
@@ -152,7 +143,7 @@ def _put(scene: Scene, subject: int, place: tuple[int, int], facing: int, pictur
         _cell(frame, *place)[:] = picture
 
 
-def _move(scene: Scene, op: m.Move, palette: Palette) -> Scene:
+def _move(scene: Scene, op: Move, palette: Palette) -> Scene:
     _check_subject(scene, op.subject)
     _check_cell(scene, op.x, op.y, op.subject)
     made, picture = _copy(scene), _picture(scene, op.subject, palette)
@@ -161,7 +152,7 @@ def _move(scene: Scene, op: m.Move, palette: Palette) -> Scene:
     return made
 
 
-def _face(scene: Scene, op: m.Face, palette: Palette) -> Scene:
+def _face(scene: Scene, op: Face, palette: Palette) -> Scene:
     _check_subject(scene, op.subject)
     if not scene.states.alive[-1, op.subject]:
         raise InvalidInputError(f"subject {op.subject} is not on the map: move it first.")
@@ -172,7 +163,7 @@ def _face(scene: Scene, op: m.Face, palette: Palette) -> Scene:
     return made
 
 
-def _add(scene: Scene, op: m.Add, palette: Palette) -> Scene:
+def _add(scene: Scene, op: Add, palette: Palette) -> Scene:
     n = scene.world.subjects
     if n >= MOST_SUBJECTS:
         raise InvalidInputError(f"a scene has at most {MOST_SUBJECTS} subjects here.")
@@ -224,7 +215,7 @@ def _recoloured(tile: Tiles, floor: Tiles, order: int) -> Tiles:
     return np.where(own, tile[..., _ORDERS[order]], tile)
 
 
-def _remove(scene: Scene, op: m.Remove, palette: Palette) -> Scene:
+def _remove(scene: Scene, op: Remove, palette: Palette) -> Scene:
     _check_subject(scene, op.subject)
     if scene.world.subjects == 1:
         raise InvalidInputError("the last subject can't be removed.")
@@ -240,7 +231,7 @@ def _remove(scene: Scene, op: m.Remove, palette: Palette) -> Scene:
     )
 
 
-def _paint(scene: Scene, op: m.Paint, palette: Palette) -> Scene:
+def _paint(scene: Scene, op: Paint, palette: Palette) -> Scene:
     _check_cell(scene, op.x, op.y)
     if op.tile >= len(palette.scenery):
         raise InvalidInputError(f"there is no tile {op.tile}: this world has {len(palette.scenery)}.")
@@ -248,58 +239,3 @@ def _paint(scene: Scene, op: m.Paint, palette: Palette) -> Scene:
     for frame in made.frames:
         _cell(frame, op.x, op.y)[:] = palette.scenery[op.tile]
     return made
-
-
-def scene_bytes(scene: Scene) -> bytes:
-    """Return ``scene`` as a scene file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scene.npz"
-        save_scene(path, scene)
-        return path.read_bytes()
-
-
-def read_scene(data: str, spec: WorldSpec, context: int) -> Scene:
-    """Read a scene file (base64) of the world ``spec`` with any number of subjects up to 16.
-
-    Raises:
-        InvalidInputError: not base64, not a scene file, too large once unpacked, or of another world.
-    """
-    try:
-        content = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInputError("this scene file did not arrive whole.") from error
-    _check_size(content)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scene.npz"
-        path.write_bytes(content)
-        try:
-            scene = load_scene(path)
-        except InvalidInputError as error:
-            raise InvalidInputError(str(error).replace(str(path), "this scene file")) from error
-    return _checked(scene, spec, context)
-
-
-def _check_size(content: bytes) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    except NPZ_DAMAGE as error:
-        raise InvalidInputError("this is not a scene file.") from error
-    if size > MOST_UNPACKED:
-        raise InvalidInputError("this scene file is too large once unpacked.")
-
-
-def _checked(scene: Scene, spec: WorldSpec, context: int) -> Scene:
-    found = scene.world
-    if (found.name, found.grid, found.actions) != (spec.name, spec.grid, spec.actions):
-        raise InvalidInputError(f"this is a scene of {found.name[:60]!r}; open a room of that world for it.")
-    if found.subjects > MOST_SUBJECTS:
-        raise InvalidInputError(f"a scene has at most {MOST_SUBJECTS} subjects here.")
-    if len(scene.actions) > 4 * SCENE_ROWS or len(scene.frames) > 4 * context:
-        raise InvalidInputError("this scene is longer than any model looks back.")
-    if np.abs(scene.states.position).max(initial=0) > 255:
-        raise InvalidInputError("this scene has a subject far outside the world.")
-    cells, alive = scene.states[-1].cells, scene.states.alive[-1]
-    if len({tuple(cell) for cell in cells[alive].tolist()}) < int(alive.sum()):
-        raise InvalidInputError("two subjects of this scene stand on one cell.")
-    return replace(scene, source="a scene file")

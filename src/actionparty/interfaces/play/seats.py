@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from actionparty.errors import InvalidInputError
-from actionparty.interfaces.play.messages import Add, Op, Remove
+from actionparty.interfaces.play.ops import Add, Op, Remove
 from actionparty.types import Ints, Observation, Policy, WorldSpec
 from actionparty.worlds.policies import policy
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from actionparty.config import RolloutConfig
 from actionparty.errors import ActionPartyError, InvalidInputError
 from actionparty.interfaces.play import messages as m
-from actionparty.interfaces.play import replay, sandbox
+from actionparty.interfaces.play import replay, scene_files
 from actionparty.interfaces.play.clients import Client
 from actionparty.interfaces.play.films import Take, film
 from actionparty.interfaces.play.live import LiveRoom
@@ -96,7 +96,7 @@ class Services:
             case m.Plain(type="save_scene"):
                 self._start(client, self._save_scene(live, client))
             case m.LoadScene():
-                live.load_scene(client, sandbox.read_scene(message.data, live.room.spec, self._menu.context))
+                live.load_scene(client, scene_files.read_scene(message.data, live.room.spec, self._menu.context))
             case m.Export():
                 self._export(live, client, message)
             case _:
@@ -124,7 +124,7 @@ class Services:
         if record is None:
             raise InvalidInputError("there is no scene yet.")
         scene = live.room.history.scene(record.step)
-        content = await asyncio.to_thread(sandbox.scene_bytes, scene)
+        content = await asyncio.to_thread(scene_files.scene_bytes, scene)
         number = secrets.token_urlsafe(8)
         self._saved[number] = scene
         while len(self._saved) > MOST_SAVED:

@@ -6,8 +6,9 @@ from typing import Any
 
 from actionparty.interfaces.play.history import History
 from actionparty.interfaces.play.records import Record
+from actionparty.interfaces.play.rings import ring_colours
 from actionparty.rollout.snapshot import Snapshot
-from actionparty.types import Floats, Ints, Scene
+from actionparty.types import CELL, Floats, Ints, Scene
 
 
 class Timeline:
@@ -44,6 +45,10 @@ class Timeline:
             "branch": self.history.branch,
             "branches": branches,
         }
+
+    def colours(self) -> list[str]:
+        """Return the colour of each subject's ring; none before there is any subject, or where two look alike."""
+        return ring_colours(self.live.table["identity"].numpy().reshape(-1, CELL, CELL, 3)) if self.live else []
 
     def begin(self, scene: Scene, snapshot: Snapshot, *, keep: bool) -> None:
         """Start from a scene: anew, or (``keep``) after what was played."""
