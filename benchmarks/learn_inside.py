@@ -1,7 +1,7 @@
 """Learning inside, working outside: policies that learned in a generated world, tested in the real Melting Pot.
 
-The same learner (PPO of Stable-Baselines3, one policy for all subjects, as in examples/learn_sb3.py) learns from equally many
-actions in the generated world and in the real one; then both, and random actions, play whole episodes of the real one.
+The same learner (PPO of Stable-Baselines3, one policy for all subjects, as in examples/learn_sb3.py) learns from as
+many actions in the generated world and in the real one; then both, and random actions, play in the real one.
 Steps/s are those of learning: acting, the world and the learner's own updates. Prints JSON.
 
     python -m benchmarks.learn_inside --world coins --actions 200000 --out outputs/inside
