@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.model.network import Network
-from actionparty.model.palette import DRAWN, KnownTiles, Palette, WorldTiles
+from actionparty.model.palette import ANYBODY, DRAWN, NOBODY, KnownTiles, Palette, WorldTiles, fits, looks_at
 
 WIDTH = 16
 
@@ -110,7 +110,7 @@ def test_known_tiles_are_found_to_the_last_bit(palette: Palette, tiles: Tensor) 
 
 
 def test_tiles_lose_that_were_never_seen_to_follow_the_one_before(palette: Palette, tiles: Tensor) -> None:
-    known = palette.know(WorldTiles(tiles, torch.tensor([[0, 1], [0, 4], [2, 0]])))
+    known = palette.know(replace(WorldTiles.unchanging(tiles), changes=torch.tensor([[0, 1], [0, 4], [2, 0]])))
     features, cells = torch.randn(1, 4, WIDTH), torch.randn(1, 4, 192)
     was = torch.tensor([[0, 2, 5, known.unknown]])  # of tile 5 nothing was seen
     lost = palette(features, cells, known) - palette(features, cells, known, was)
@@ -121,3 +121,49 @@ def test_tiles_lose_that_were_never_seen_to_follow_the_one_before(palette: Palet
         expected[cell, torch.tensor(follow) + 1] = 0.0
     torch.testing.assert_close(lost[0], expected)
     assert expected[:, DRAWN].eq(0).all()
+
+
+LOOKS = torch.tensor([NOBODY, NOBODY, ANYBODY, 1, 1, 2, 2])
+"""Whom each of seven tiles shows."""
+
+
+def test_a_tile_shows_the_look_that_is_there_or_one_that_may_be() -> None:
+    table = [[bool(fits(torch.tensor(look), torch.tensor(there))) for there in (-1, 0, 1, 2)] for look in (-1, 0, 1, 2)]
+    assert table == [
+        [True, False, False, False],
+        [False, True, True, True],
+        [False, True, True, False],
+        [False, True, False, True],
+    ]
+
+
+def test_the_look_of_a_subject_is_that_of_its_picture(palette: Palette, tiles: Tensor) -> None:
+    known = palette.know(replace(WorldTiles.unchanging(tiles), looks=LOOKS))
+    pictures = torch.cat([tiles[[5, 3, 2, 0]], -tiles[:1]])
+    assert known.look(pictures).tolist() == [2, 1, ANYBODY, ANYBODY, ANYBODY], "a picture of nobody says nothing"
+    assert knowing(palette, tiles).look(pictures).tolist() == [ANYBODY] * 5
+
+
+def test_looks_are_where_living_subjects_are() -> None:
+    position = torch.tensor([[[0.0, 0.0], [2.0, 1.0], [1.0, 1.0]]])
+    there = looks_at(6, torch.tensor([[1, 2, 0]]), position, torch.tensor([[True, True, False]]), (2, 3))
+    assert there.tolist() == [[1, NOBODY, NOBODY, NOBODY, NOBODY, 2]]
+
+
+def test_cells_are_wrong_that_show_somebody_else_nobody_or_a_ghost(palette: Palette, tiles: Tensor) -> None:
+    known = palette.know(replace(WorldTiles.unchanging(tiles), looks=LOOKS))
+    shown = torch.tensor([[0, 0, 3, 3, 3, 2, known.unknown]])
+    there = torch.tensor([[NOBODY, 1, NOBODY, 1, 2, 2, 1]])
+    assert known.wrong(shown, there).tolist() == [[False, True, True, False, True, False, False]]
+    assert not knowing(palette, tiles).wrong(shown, there).any()
+
+
+def test_tiles_lose_that_do_not_show_who_is_there(palette: Palette, tiles: Tensor) -> None:
+    known = palette.know(replace(WorldTiles.unchanging(tiles), looks=LOOKS))
+    features, cells = torch.randn(1, 3, WIDTH), torch.randn(1, 3, 192)
+    lost = palette(features, cells, known) - palette(features, cells, known, None, torch.tensor([[NOBODY, 2, ANYBODY]]))
+    kept = {0: [0, 1], 1: [2, 5, 6], 2: [2, 3, 4, 5, 6]}
+    expected = torch.full((3, 8), 8.0)
+    for cell, fitting in kept.items():
+        expected[cell, [DRAWN, *(tile + 1 for tile in fitting)]] = 0.0
+    torch.testing.assert_close(lost[0], expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import torch
 from tests.training.samples import CPU, QUICK, TINY, arena_clips, play, trainer
 
 from actionparty.config import RolloutConfig
-from actionparty.data.clips import WorldClips
+from actionparty.data.clips import Clips, WorldClips
 from actionparty.model.chances import NEVER, Chances
 from actionparty.model.network import Network
 from actionparty.training.chances import _said, fit_chances
 from actionparty.training.checkpoint import load_network
 from actionparty.training.lots import StepNoise
-from actionparty.training.objective import subjects_of
+from actionparty.training.objective import subjects_of, world_tiles
 from actionparty.training.sampling import SampledStep, sample_step
 
 ALWAYS = torch.tensor([0.0, 30.0])
@@ -71,13 +72,18 @@ def step(network: Network, world: WorldClips, table: torch.Tensor | None, alive:
     clips = world.at(rows, network.config.context, network.config.memory)
     if not alive:
         clips.alive[:, -1] = False
-    generators = [generator(seed) for seed in range(len(rows))]
+    return _step(network, world, clips, table)
+
+
+def _step(network: Network, world: WorldClips, clips: Clips, table: torch.Tensor | None) -> SampledStep:
+    generators = [generator(seed) for seed in range(len(clips.rows))]
     noise = StepNoise.draw(generators, clips.action.shape[1], clips.target.shape[1])
-    index = torch.ones(len(rows), dtype=torch.long)
+    index = torch.ones(len(clips.rows), dtype=torch.long)
     context, subjects = world.tiles[clips.context], subjects_of(clips, world.tiles)
     chances = None if table is None else Chances(table)
     with torch.inference_mode():
-        return sample_step(network, context, subjects, world.spec.grid, index, noise, RolloutConfig(), chances=chances)
+        known = network.know(world_tiles(world))
+        return sample_step(network, context, subjects, world.spec.grid, index, noise, RolloutConfig(), known, chances)
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -97,6 +103,32 @@ def test_lives_and_rewards_come_as_often_as_their_odds_say(network: Network, wor
     assert float(ends.mean()) == pytest.approx(1 / 3, abs=0.16), "three standard errors of 80 lots"
     torch.testing.assert_close(odds, torch.full_like(odds, 1 / 3), atol=1e-3, rtol=0)
     assert float((sampled.reward != 0).float().mean()) == pytest.approx(1 / 3, abs=0.16)
+
+
+def test_ghosts_and_strangers_are_painted_over(network: Network) -> None:
+    """A cell that shows a subject elsewhere, and one that shows another subject than is there, are rendered anew."""
+    world = arena_clips(rows=80)
+    assert world.looks.max() == 2, "both subjects have tiles of their own"
+    network = copy.deepcopy(network)
+    gate, states = network.render.gate[-1], network.update.out
+    assert isinstance(gate, torch.nn.Linear)
+    for part, bias in ((gate, -9.0), (states, 0.0)):  # nothing changes by itself, nobody moves
+        torch.nn.init.zeros_(part.weight)
+        torch.nn.init.constant_(part.bias, bias)
+    assert network.render.palette is not None
+    torch.nn.init.constant_(network.render.palette.drawn.bias, -99.0)  # and nothing is drawn
+    clips = world.at(world.targets[20:21], network.config.context, network.config.memory)
+    width = world.spec.grid[1]
+    first, second = (clips.position[0, -1, :, 1] * width + clips.position[0, -1, :, 0]).long().tolist()
+    floor = int((clips.context[0, -1] == world.common).nonzero()[-1])
+    ghost = clips.context.clone()
+    ghost[0, -1, floor], ghost[0, -1, first] = ghost[0, -1, second].clone(), ghost[0, -1, second].clone()
+    sampled = _step(network, world, replace(clips, context=ghost), torch.stack([NEVER] * 3))
+    assert sampled.changed[0, [floor, first]].all()
+    known = network.know(world_tiles(world))
+    assert known is not None
+    shown = known.find(sampled.pixels)
+    assert world.looks[shown[0, [floor, first, second]]].tolist() == [-1, 1, 2]
 
 
 def test_a_finished_run_writes_its_chances(tmp_path: Path) -> None:

@@ -50,12 +50,13 @@ def test_weights_are_saved_in_bfloat16_and_loaded_again(folder: Path) -> None:
 
 def test_known_tiles_come_with_the_weights_bit_for_bit(tmp_path: Path) -> None:
     tiles = torch.randint(0, 256, (5, 192), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    seen = WorldTiles(to_unit(tiles), torch.tensor([[0, 3], [4, 1]]))
+    seen = WorldTiles(to_unit(tiles), torch.tensor([[0, 3], [4, 1]]), torch.tensor([-1, 0, 1, 1, 2]))
     save_weights(tmp_path / "model", MODEL, Network(MODEL).state_dict(), {}, {"arena": seen})
     network = load_network(tmp_path / "model")
     assert list(network.palettes) == ["arena"]
     assert to_pixels(network.palettes["arena"].tiles).equal(tiles)
     assert network.palettes["arena"].changes.equal(seen.changes)
+    assert network.palettes["arena"].looks.equal(seen.looks)
     assert start_from(Network(MODEL), tmp_path / "model") == []
 
 

@@ -161,6 +161,34 @@ def test_a_tile_that_changed_often_says_what_it_became(episodes: list[Episode]) 
     assert changes.tolist() == [[0, 1], [0, 2], [0, 3], [0, 5]]
 
 
+def test_tiles_say_whom_they_show() -> None:
+    table = WorldTable.of([play(60, seed, subjects=3, size=(7, 8)) for seed in range(3)])
+    looks = table.looks()
+    x, y = (table.position[..., k].astype(int) for k in (0, 1))
+    shown = looks[np.take_along_axis(table.grid, y * table.spec.grid[1] + x, 1)]
+    assert not table.alive.all()
+    assert (shown == np.arange(1, 4))[table.alive].all()
+    assert (looks[table.grid] >= 0).sum() == table.alive.sum(), "nobody shows anywhere else"
+
+
+def test_tiles_that_all_subjects_wear_are_nobodys_own() -> None:
+    table = WorldTable.of([play(60, 1, subjects=2)])
+    alike = np.concatenate([table.alive[:, ::-1], table.alive])
+    grid = np.concatenate([table.grid, table.grid])
+    position = np.concatenate([table.position[:, ::-1], table.position])
+    looks = replace(table, grid=grid, position=position, alive=alike).looks()
+    assert set(looks.tolist()) == {-1, 0}
+
+
+def test_where_tiles_do_not_tell_who_is_there_nothing_is_said() -> None:
+    table = WorldTable.of([play(60, 1, subjects=2)])
+    elsewhere = replace(table, position=np.zeros_like(table.position))
+    elsewhere = replace(elsewhere, grid=np.where(np.arange(len(table))[:, None] % 2, table.grid, table.grid[:, ::-1]))
+    position = elsewhere.position.copy()
+    position[::2, 0] = 3, 2
+    assert replace(elsewhere, position=position).looks().shape == (0,)
+
+
 def test_nothing_happens_between_two_episodes(episodes: list[Episode]) -> None:
     both = row_rarity(WorldTable.of([episodes[0], replace(episodes[1], rewards=0 * episodes[1].rewards)]))
     assert both[ROWS] == pytest.approx(1e-6)

@@ -148,8 +148,15 @@ def test_nobody_lands_where_it_is_much_less_likely_than_elsewhere() -> None:
     assert landed.eq(1).float().mean() == pytest.approx(1 / 3, abs=0.01)
 
 
+def known_tiles(tiles: Tensor) -> KnownTiles:
+    anything = torch.ones(len(tiles) + 1, len(tiles) + 1, dtype=torch.bool)
+    return KnownTiles(tiles, torch.zeros(len(tiles), 8), anything, torch.zeros(0, dtype=torch.long))
+
+
 def test_known_tiles_are_copied_exactly_and_new_ones_stay_as_drawn() -> None:
-    known = KnownTiles(torch.rand(3, 192), torch.zeros(3, 8), torch.ones(4, 4, dtype=torch.bool))
+    known = KnownTiles(
+        torch.rand(3, 192), torch.zeros(3, 8), torch.ones(4, 4, dtype=torch.bool), torch.zeros(0, dtype=torch.long)
+    )
     drawn = torch.rand(1, 4, 192)
     logits = torch.full((1, 4, 4), -30.0)
     for cell, choice in enumerate((0, 1, 3, 2)):
@@ -159,8 +166,7 @@ def test_known_tiles_are_copied_exactly_and_new_ones_stay_as_drawn() -> None:
 
 
 def test_of_two_tiles_as_likely_each_is_drawn_by_its_lots() -> None:
-    tiles = torch.stack([torch.zeros(192), torch.ones(192)])
-    known = KnownTiles(tiles, torch.zeros(2, 8), torch.ones(3, 3, dtype=torch.bool))
+    known = known_tiles(torch.stack([torch.zeros(192), torch.ones(192)]))
     logits = torch.tensor([-9.0, 2.0, 2.0]).expand(1, 1000, 3)
     lots = torch.rand(1, 1000, generator=torch.Generator().manual_seed(0))
     out = _copied(torch.full((1, 1000, 192), 7.0), logits, known, lots)

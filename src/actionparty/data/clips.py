@@ -93,6 +93,8 @@ class WorldClips:
         living = self.position[self.alive].round().long()
         self.changes = torch.from_numpy(table.changes())
         """(Q, 2) long, see ``WorldTable.changes``"""
+        self.looks = torch.from_numpy(table.looks())
+        """(P,) or (0,) long, see ``WorldTable.looks``"""
         self.visited = torch.unique(living[:, 1] * w + living[:, 0])
         """(V,) cells on which a subject was ever seen."""
 

@@ -16,6 +16,10 @@ from actionparty.vocabulary import action_ids
 
 _OFTEN = 5
 """Changes of a tile from which on what it may become is thought to be known."""
+_UNTOLD = 0.02
+"""Share of living subjects in whose cells tiles may be wrong about whether one is there (in the substrates 0.007)."""
+_OWN, _SURE = 0.95, 10
+"""Share of a subject in the times that a tile was seen to show one, and those times, from which on it is its own."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,25 @@ class WorldTable:
             seen += np.bincount(before[where] * count + after[where], minlength=seen.size).reshape(seen.shape)
         seen[seen.sum(1) < _OFTEN] = 0
         return np.stack(seen.nonzero(), 1)
+
+    def looks(self) -> Ints:
+        """Return (P,) int64, whom each tile shows: nobody (-1), a subject (0), always the same one, n, as n + 1.
+
+        In all substrates a tile is seen under living subjects only, or never, and in half of them a subject's tiles are
+        its own: then a cell tells who is there. (0,) in a world where tiles don't tell.
+        """
+        h, w = self.spec.grid
+        x, y = (np.clip(self.position[..., k].round().astype(np.int64), 0, (w, h)[k] - 1) for k in (0, 1))
+        shown = np.take_along_axis(self.grid, y * w + x, 1)
+        count = len(self.tiles)
+        worn = np.stack([np.bincount(shown[alive, n], minlength=count) for n, alive in enumerate(self.alive.T)], 1)
+        below, seen = worn.sum(1), np.bincount(self.grid.reshape(-1), minlength=count)
+        subjects = below > seen / 2
+        wrong = np.where(subjects, seen - below, below).sum()
+        if wrong > _UNTOLD * max(1, below.sum()):
+            return np.zeros(0, np.int64)
+        own = (worn.max(1) > _OWN * below) & (below >= _SURE)
+        return np.where(subjects, np.where(own, worn.argmax(1) + 1, 0), -1)
 
     @staticmethod
     def of(episodes: Iterable[Episode]) -> WorldTable:

@@ -36,7 +36,9 @@ def record(
     seed: Annotated[int, typer.Option(help="First seed label; from 1,000,000 on for evaluation only.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.", show_default=False)] = None,
     ray: Ray = None,
-    policy: Annotated[str, typer.Option(help="Who acts: `random` (sticky), `seek`, `curious` or `mixed`.")] = "mixed",
+    policy: Annotated[
+        str, typer.Option(help="Who acts: `random` (sticky), `seek`, `curious`, `mixed` or `skilled`.")
+    ] = "mixed",
     subjects: Annotated[
         int | None, typer.Option(help="Subjects, 1 to 64; by default the world's own number.", show_default=False)
     ] = None,

@@ -14,12 +14,15 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from actionparty.data.clips import to_pixels
-from actionparty.model.ops import CELL_CHANNELS
+from actionparty.model.ops import CELL_CHANNELS, cell_index
 
 DRAWN = 0
 """The choice that means none of the known tiles."""
+NOBODY, ANYBODY = -1, 0
+"""Looks: a tile shows no subject, or one that can't be told from others."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,18 @@ class WorldTiles:
     """(P, 192) in [-1, 1]"""
     changes: Tensor
     """(Q, 2) long: tile ``changes[q, 0]`` was seen to become ``changes[q, 1]``"""
+    looks: Tensor
+    """(P,) long: whom a tile shows: ``NOBODY``, ``ANYBODY``, or a look that only some have, from 1 on; (0,): unknown"""
 
     @staticmethod
     def unchanging(tiles: Tensor) -> WorldTiles:
-        """Return ``tiles`` (P, 192) of which no change was seen."""
-        return WorldTiles(tiles, torch.zeros((0, 2), dtype=torch.long, device=tiles.device))
+        """Return ``tiles`` (P, 192) of which no change was seen, and that tell nothing of subjects."""
+        changes = torch.zeros((0, 2), dtype=torch.long, device=tiles.device)
+        return WorldTiles(tiles, changes, torch.zeros(0, dtype=torch.long, device=tiles.device))
 
     def to(self, device: torch.device) -> WorldTiles:
         """Return the same on ``device``."""
-        return WorldTiles(self.tiles.to(device), self.changes.to(device))
+        return WorldTiles(self.tiles.to(device), self.changes.to(device), self.looks.to(device))
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class KnownTiles:
     """(P, width) what the cells' queries are compared with"""
     follows: Tensor
     """(P + 1, 1 + P) bool: whether a cell that showed tile i (P: none of them) may be drawn, or show tile j - 1"""
+    looks: Tensor
+    """(P,) or (0,) long, see ``WorldTiles``"""
 
     @property
     def unknown(self) -> int:
@@ -67,6 +75,37 @@ class KnownTiles:
         (codes, order), wanted = self._sorted_codes, _codes(cells)
         place = torch.searchsorted(codes, wanted).clamp(max=len(codes) - 1)
         return torch.where(codes[place] == wanted, order[place], self.unknown)
+
+    def look(self, pictures: Tensor) -> Tensor:
+        """Return (...) long, the look of subjects with ``pictures`` (..., 192); ``ANYBODY`` where that is not known."""
+        tile = self.find(pictures)
+        if not len(self.looks):
+            return torch.full_like(tile, ANYBODY)
+        return torch.where(
+            tile < self.unknown, self.looks[tile.clamp(max=self.unknown - 1)].clamp(min=ANYBODY), ANYBODY
+        )
+
+    def wrong(self, shown: Tensor, there: Tensor) -> Tensor:
+        """Return (...) bool: cells whose tile ``shown`` (...) doesn't show the look that is ``there`` (...).
+
+        Of tiles that are none of the known ones nothing is said.
+        """
+        if not len(self.looks):
+            return torch.zeros_like(shown, dtype=torch.bool)
+        return (shown < self.unknown) & ~fits(self.looks[shown.clamp(max=self.unknown - 1)], there)
+
+
+def fits(look: Tensor, there: Tensor) -> Tensor:
+    """Return (...) bool, whether a tile with ``look`` (...) can be shown where the look ``there`` (...) is."""
+    some, other = look != NOBODY, there != NOBODY
+    return (some == other) & ((look == there) | (look == ANYBODY) | (there == ANYBODY))
+
+
+def looks_at(cells: int, look: Tensor, position: Tensor, alive: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return (B, ``cells``) long, the ``look`` (B, N) of who is ``alive`` (B, N) in each cell; ``NOBODY`` elsewhere."""
+    out = torch.full((len(look), cells + 1), NOBODY, device=look.device)
+    place = torch.where(alive, cell_index(position, grid), cells)
+    return out.scatter(1, place, look)[:, :cells]
 
 
 def _codes(cells: Tensor) -> Tensor:
@@ -87,7 +126,7 @@ def follows_of(changes: Tensor, count: int) -> Tensor:
 
 
 _UNSEEN = 8.0
-"""What a tile loses that was never seen to follow the one that the cell showed before, in nats."""
+"""What a tile loses, in nats, that was never seen to follow the one before, or doesn't show who is there."""
 _SHARPNESS = 50.0
 """Of the likeness to begin with: a mean squared error of 0.02 costs one nat."""
 
@@ -115,13 +154,21 @@ class Palette(nn.Module):
 
     def know(self, seen: WorldTiles) -> KnownTiles:
         """Return the tiles of ``seen`` with their keys."""
-        return KnownTiles(seen.tiles, self.tile(seen.tiles), follows_of(seen.changes, len(seen.tiles)))
+        return KnownTiles(seen.tiles, self.tile(seen.tiles), follows_of(seen.changes, len(seen.tiles)), seen.looks)
 
-    def forward(self, features: Tensor, cells: Tensor, known: KnownTiles, was: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        cells: Tensor,
+        known: KnownTiles,
+        was: Tensor | None = None,
+        there: Tensor | None = None,
+    ) -> Tensor:
         """Return logits (B, C, 1 + P) of what each cell shows: ``DRAWN``, or known tile j at j + 1.
 
         ``features`` (B, C, width) are the render blocks' of C ``cells`` (B, C, 192), as drawn; ``was`` (B, C) says
-        which of the known tiles they showed before, as ``KnownTiles.find`` does.
+        which of the known tiles they showed before, as ``KnownTiles.find`` does, and ``there`` (B, C) which
+        look is there after the step, as ``looks_at`` does.
         """
         meant = self.query(features) @ known.keys.to(features.dtype).T * known.keys.shape[-1] ** -0.5
         cells = cells.detach()
@@ -129,4 +176,8 @@ class Palette(nn.Module):
         error = error - 2 * (cells @ known.tiles.T).float() / CELL_CHANNELS
         alike = -self.sharpness.exp() * error
         logits = torch.cat([self.drawn(features).float(), meant.float() + alike], -1)
-        return logits if was is None else logits - _UNSEEN * (~known.follows[was]).float()
+        if was is not None:
+            logits = logits - _UNSEEN * (~known.follows[was]).float()
+        if there is not None and len(known.looks):
+            logits = logits - _UNSEEN * functional.pad((~fits(known.looks, there[..., None])).float(), (1, 0))
+        return logits

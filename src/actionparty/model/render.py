@@ -45,6 +45,8 @@ class CellChoice:
     """(B, C) bool, False for padding."""
     was: Tensor | None = None
     """(B, C) long, which known tile each of them shows before the step (see ``KnownTiles.find``); None: unsaid"""
+    there: Tensor | None = None
+    """(B, C) long, whose look is in each of them after the step (see ``looks_at``); None: unsaid"""
 
 
 @dataclass(frozen=True)
@@ -120,5 +122,7 @@ class Render(nn.Module):
             x = block(x, table, embedded, key_mask=mask)
         x = self.norm(x)
         cells = self.pixels(x[:, :c]).float()
-        tiles = None if self.palette is None or known is None else self.palette(x[:, :c], cells, known, choice.was)
+        tiles = None
+        if self.palette is not None and known is not None:
+            tiles = self.palette(x[:, :c], cells, known, choice.was, choice.there)
         return Rendered(cells, tiles, x[:, c:])

@@ -29,8 +29,8 @@ from actionparty.training.optim import MovingAverage, Optimizer
 
 FORMAT = 1
 _WORLDS = "observe.world.weight"
-_PALETTE, _CHANGES, _CHANCES = "palette/", "changes/", "chances/"
-"""Known tiles, what became of them and the chances are saved under these and the name of their world."""
+_PALETTE, _CHANGES, _LOOKS, _CHANCES = "palette/", "changes/", "looks/", "chances/"
+"""Known tiles, what became of them, whom they show, and the chances are saved under these and their world's name."""
 
 
 def save_weights(
@@ -49,6 +49,7 @@ def save_weights(
     tensors = {k: v.to(torch.bfloat16).contiguous() for k, v in weights.items()}
     for world, seen in (palettes or {}).items():
         tensors |= {_PALETTE + world: to_pixels(seen.tiles), _CHANGES + world: seen.changes.int()}
+        tensors[_LOOKS + world] = seen.looks.short()
     tensors |= {_CHANCES + world: odds.table.float() for world, odds in (chances or {}).items()}
     save_tensors(folder / WEIGHTS, tensors)
     write_json(folder / CONFIG, {"format": FORMAT, "model": to_json(config), "about": about})
@@ -72,12 +73,12 @@ def load_network(folder: Path) -> Network:
         raise CheckpointError(f"{folder / CONFIG}: not a model configuration ({error}).") from error
     network = Network(config)
     tensors = load_tensors(folder / WEIGHTS)
-    tiles, changes = _part(tensors, _PALETTE), _part(tensors, _CHANGES)
+    tiles, changes, looks = (_part(tensors, kind) for kind in (_PALETTE, _CHANGES, _LOOKS))
     network.palettes = {world: WorldTiles.unchanging(to_unit(pixels)) for world, pixels in tiles.items()}
     for world, pairs in changes.items():
-        network.palettes[world] = replace(network.palettes[world], changes=pairs.long())
+        network.palettes[world] = replace(network.palettes[world], changes=pairs.long(), looks=looks[world].long())
     network.chances = {world: Chances(table) for world, table in _part(tensors, _CHANCES).items()}
-    learned = {k: v for k, v in tensors.items() if not k.startswith((_PALETTE, _CHANGES, _CHANCES))}
+    learned = {k: v for k, v in tensors.items() if not k.startswith((_PALETTE, _CHANGES, _LOOKS, _CHANCES))}
     fill(network, learned, folder / WEIGHTS)
     return network.eval()
 

@@ -16,7 +16,7 @@ from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells, mark_cells
-from actionparty.model.palette import DRAWN, WorldTiles
+from actionparty.model.palette import DRAWN, WorldTiles, looks_at
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
 from actionparty.training.corruption import blend_cells, corrupt_tiles
@@ -71,7 +71,7 @@ def subjects_of(clips: Clips, tiles: Tensor) -> Subjects:
 
 def world_tiles(world: WorldClips) -> WorldTiles:
     """Return what ``world`` shows of its tiles."""
-    return WorldTiles(world.tiles, world.changes)
+    return WorldTiles(world.tiles, world.changes, world.looks)
 
 
 class Objective:
@@ -201,12 +201,16 @@ class Objective:
         lots = torch.rand(inputs.changed.shape, generator=generator, device=generator.device)
         own = own_cells(inputs, observed.grid)
         choice = choose_cells(inputs.changed, self.config.render_cells, lots + own)
-        choice = replace(choice, was=inputs.was.gather(1, choice.index))
+        known = network.know(seen)
+        if known is not None:
+            look = known.look(inputs.subjects.identity)
+            there = looks_at(inputs.changed.shape[1], look, inputs.position, states.alive, observed.grid)
+            choice = replace(choice, was=inputs.was.gather(1, choice.index), there=there.gather(1, choice.index))
         clean = gather_cells(inputs.target, choice.index)
         time = sample_time(len(clean), generator, zero_share=0.35, mean=-0.6, std=1.0)
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
         noisy = interpolate(clean, noise, time)
-        rendered = network.render(observed, resolved, choice, noisy, time, network.know(seen))
+        rendered = network.render(observed, resolved, choice, noisy, time, known)
         error = ((rendered.cells - clean) ** 2).mean(-1) * loss_weight(time)[:, None]
         mine = own.gather(1, choice.index)
         losses = {

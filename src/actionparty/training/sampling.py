@@ -14,7 +14,7 @@ from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
 from actionparty.model.ops import CELL_CHANNELS, gather_cells, mark_cells
-from actionparty.model.palette import DRAWN, KnownTiles
+from actionparty.model.palette import DRAWN, KnownTiles, looks_at
 from actionparty.model.render import CellChoice, Rendered, Resolved
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, JUMP, STATE_CHANNELS, NextStates, decode_states, encode_states
@@ -77,13 +77,10 @@ def sample_step(
     changed = _open_gate(resolved, noise, settings, trusted=chances is not None)
     if network.config.subject_tokens:
         changed = changed | _touched(resolved, subjects, states, grid)
-    choice = choose_cells(changed)
-    last = context[:, -1]
+    last, known = context[:, -1], known if settings.copy_tiles else None
+    changed, choice = _choose(changed, last, known, subjects, (resolved.position, states.alive), grid)
     chosen_noise = gather_cells(noise.pixels, choice.index)
     rendered = Rendered(chosen_noise, None, observed.subjects)
-    known = known if settings.copy_tiles else None
-    if known is not None:
-        choice = replace(choice, was=known.find(gather_cells(last, choice.index)))
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal rendered
@@ -103,6 +100,30 @@ def sample_step(
     features = rendered.subjects, observed.subjects
     lots = None if chances is None else (chances, torch.special.ndtr(noise.states[..., JUMP]))
     return _sampled(network, pixels, position, states, changed, features, subjects, sound, lots)
+
+
+def _choose(
+    changed: Tensor,
+    last: Tensor,
+    known: KnownTiles | None,
+    subjects: Subjects,
+    after: tuple[Tensor, Tensor],
+    grid: tuple[int, int],
+) -> tuple[Tensor, CellChoice]:
+    """Return the cells to render, as (B, M) bool and chosen: the ``changed`` ones, and those that are wrong already.
+
+    A cell is wrong that doesn't show who is there ``after`` the step (positions, and who lives), or shows who is not.
+    What a cell showed before counts only where it was right.
+    """
+    if known is None:
+        return changed, choose_cells(changed)
+    look, shown = known.look(subjects.identity), known.find(last)
+    before = looks_at(last.shape[1], look, subjects.now, subjects.alive[:, -1], grid)
+    there = looks_at(last.shape[1], look, *after, grid)
+    changed = changed | known.wrong(shown, there)
+    was = torch.where(known.wrong(shown, before), known.unknown, shown)
+    choice = choose_cells(changed)
+    return changed, replace(choice, was=was.gather(1, choice.index), there=there.gather(1, choice.index))
 
 
 def _copied(drawn: Tensor, logits: Tensor, known: KnownTiles, lots: Tensor) -> Tensor:

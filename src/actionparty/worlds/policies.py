@@ -1,4 +1,4 @@
-"""Recording policies: who acts while a world is recorded. They see observations only and know no game.
+"""Recording policies: who acts while a world is recorded. They see observations only; only ``skilled`` knows games.
 
 A policy is cheap (it runs in the recording loop) and everything it does follows from the seed given to ``reset``.
 """
@@ -13,6 +13,7 @@ from actionparty.errors import InvalidInputError, unknown_name
 from actionparty.types import Ints, Observation, Policy, WorldSpec
 from actionparty.worlds.curious import CuriousPolicy
 from actionparty.worlds.seeking import SeekingPolicy, action_shares
+from actionparty.worlds.skilled import SkilledPolicy
 
 
 class StickyRandomPolicy:
@@ -63,11 +64,12 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "seek": SeekingPolicy,
     "curious": CuriousPolicy,
     "mixed": MixedPolicy,
+    "skilled": SkilledPolicy,
 }
 
 
 def policy(name: str) -> Policy:
-    """Return a new policy: ``random``, ``seek``, ``curious`` or ``mixed``; raise ``UnknownNameError`` for any other."""
+    """Return a new policy by its name in ``POLICIES``; raise ``UnknownNameError`` for any other."""
     if name not in POLICIES:
         raise unknown_name("policy", name, POLICIES)
     return POLICIES[name]()
