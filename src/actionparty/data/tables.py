@@ -16,6 +16,7 @@ from actionparty.vocabulary import action_ids
 
 _OFTEN = 5
 """Changes of a tile from which on what it may become is thought to be known."""
+_MOST_TILES = 4096
 _UNTOLD = 0.02
 """Share of living subjects in whose cells tiles may be wrong about whether one is there (in the substrates 0.007)."""
 _OWN, _SURE = 0.95, 10
@@ -58,17 +59,24 @@ class WorldTable:
     def changes(self) -> Ints:
         """Return (Q, 2) int64: a tile that changed at least 5 times in a cell, and one that it became.
 
-        Of a tile that changed less often nothing is said: too little was seen of it.
+        Of a tile that changed less often nothing is said: too little was seen of it. Nor of any in a world of more than
+        4,096 tiles, where nothing is aligned to cells and tiles hardly come twice.
         """
-        inside = np.arange(1, len(self)) > self.first[1:]
         count = len(self.tiles)
-        seen = np.zeros((count, count), np.int64)
-        for rows in np.array_split(np.flatnonzero(inside), max(1, len(self) // 4096)):
-            before, after = self.grid[rows].astype(np.int64), self.grid[rows + 1]
+        if count > _MOST_TILES:
+            return np.zeros((0, 2), np.int64)
+        rows = np.flatnonzero(np.arange(1, len(self)) > self.first[1:])
+        codes, times = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for some in np.array_split(rows, max(1, len(rows) // 4096)):
+            before, after = self.grid[some].astype(np.int64), self.grid[some + 1]
             where = before != after
-            seen += np.bincount(before[where] * count + after[where], minlength=seen.size).reshape(seen.shape)
-        seen[seen.sum(1) < _OFTEN] = 0
-        return np.stack(seen.nonzero(), 1)
+            found, often = np.unique(before[where] * count + after[where], return_counts=True)
+            codes.append(found)
+            times.append(often)
+        seen, which = np.unique(np.concatenate(codes), return_inverse=True)
+        before, after = np.divmod(seen, count)
+        changed = np.bincount(before, np.bincount(which, np.concatenate(times), len(seen)), count)
+        return np.stack([before, after], 1)[changed[before] >= _OFTEN]
 
     def looks(self) -> Ints:
         """Return (P,) int64, whom each tile shows: nobody (-1), a subject (0), always the same one, n, as n + 1.

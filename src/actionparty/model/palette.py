@@ -55,8 +55,8 @@ class KnownTiles:
     """(P, 192) in [-1, 1]"""
     keys: Tensor
     """(P, width) what the cells' queries are compared with"""
-    follows: Tensor
-    """(P + 1, 1 + P) bool: whether a cell that showed tile i (P: none of them) may be drawn, or show tile j - 1"""
+    follows: Tensor | None
+    """(P + 1, 1 + P) bool: whether a cell that showed tile i (P: none) may be drawn, or show tile j - 1; None: any"""
     looks: Tensor
     """(P,) or (0,) long, see ``WorldTiles``"""
 
@@ -154,7 +154,8 @@ class Palette(nn.Module):
 
     def know(self, seen: WorldTiles) -> KnownTiles:
         """Return the tiles of ``seen`` with their keys."""
-        return KnownTiles(seen.tiles, self.tile(seen.tiles), follows_of(seen.changes, len(seen.tiles)), seen.looks)
+        follows = follows_of(seen.changes, len(seen.tiles)) if len(seen.changes) else None
+        return KnownTiles(seen.tiles, self.tile(seen.tiles), follows, seen.looks)
 
     def forward(
         self,
@@ -176,7 +177,7 @@ class Palette(nn.Module):
         error = error - 2 * (cells @ known.tiles.T).float() / CELL_CHANNELS
         alike = -self.sharpness.exp() * error
         logits = torch.cat([self.drawn(features).float(), meant.float() + alike], -1)
-        if was is not None:
+        if was is not None and known.follows is not None:
             logits = logits - _UNSEEN * (~known.follows[was]).float()
         if there is not None and len(known.looks):
             logits = logits - _UNSEEN * functional.pad((~fits(known.looks, there[..., None])).float(), (1, 0))
