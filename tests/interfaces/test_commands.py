@@ -333,7 +333,7 @@ def test_evaluate_records_what_it_needs_and_keeps_it(
 
 
 def test_evaluate_refuses_what_it_cannot_do(place: Place, tmp_path: Path) -> None:
-    assert "the shipped weights 'all' have it" in complaint("evaluate", place.run, "--world", "coins", "--data", place.held_out)
+    assert "weights 'all' have it" in complaint("evaluate", place.run, "--world", "coins", "--data", place.held_out)
     assert "rollouts must be" in complaint("evaluate", place.run, "--data", place.held_out, "--rollouts", 0)
     training = tmp_path / "training"
     run("record", "arena", "--out", training, "--steps", 10, "--workers", 1)
