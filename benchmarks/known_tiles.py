@@ -27,8 +27,7 @@ def known_shares(train: WorldTable, held_out: WorldTable) -> tuple[float, float]
     count = len(train.tiles)
     numbers = {tile.tobytes(): i for i, tile in enumerate(train.tiles)}
     number = np.array([numbers.get(tile.tobytes(), count) for tile in held_out.tiles])
-    inside = np.arange(1, len(held_out)) > held_out.first[1:]
-    row, cell = np.nonzero((held_out.grid[:-1] != held_out.grid[1:]) & inside[:, None])
+    row, cell = np.nonzero((held_out.grid[:-1] != held_out.grid[1:]) & held_out.inside[:, None])
     before, after = (number[held_out.grid[row + step, cell]] for step in (0, 1))
     known = after < count
     follows = follows_of(torch.from_numpy(train.changes()), count).numpy()

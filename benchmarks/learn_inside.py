@@ -20,7 +20,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
 from benchmarks.returns import Learned, Player, Scripted, interval, returns
-from examples.learn_sb3 import TileNet
+from examples.learn_sb3 import learner
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
@@ -28,20 +28,6 @@ import actionparty
 from actionparty.environment.sb3 import SubjectsVecEnv
 
 BACKENDS = ("generated", "meltingpot")
-
-
-def learner(env: VecMonitor, horizon: int, seed: int) -> PPO:
-    """Return the learner of examples/learn_sb3.py."""
-    return PPO(
-        "MultiInputPolicy",
-        env,
-        n_steps=horizon,
-        batch_size=horizon * env.num_envs // 4,
-        gamma=0.97,
-        ent_coef=0.01,
-        policy_kwargs={"features_extractor_class": TileNet, "net_arch": []},
-        seed=seed,
-    )
 
 
 def learned(backend: str, options: argparse.Namespace) -> tuple[PPO, dict[str, Any]]:

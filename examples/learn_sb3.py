@@ -46,6 +46,20 @@ class TileNet(BaseFeaturesExtractor):
         return self.read(observations["view"])
 
 
+def learner(env: VecMonitor, horizon: int, seed: int) -> PPO:
+    """Return a policy for all subjects that learns after every `horizon` steps."""
+    return PPO(
+        "MultiInputPolicy",
+        env,
+        n_steps=horizon,
+        batch_size=horizon * env.num_envs // 4,
+        gamma=0.97,
+        ent_coef=0.01,
+        policy_kwargs={"features_extractor_class": TileNet, "net_arch": []},
+        seed=seed,
+    )
+
+
 def main() -> None:
     arguments = parse_arguments()
     torch.manual_seed(arguments.seed)
@@ -54,17 +68,7 @@ def main() -> None:
     if arguments.policy:
         policy = PPO.load(arguments.policy, env)
     else:
-        kwargs = {"features_extractor_class": TileNet, "net_arch": []}
-        policy = PPO(
-            "MultiInputPolicy",
-            env,
-            n_steps=arguments.horizon,
-            batch_size=arguments.horizon * env.num_envs // 4,
-            gamma=0.97,
-            ent_coef=0.01,
-            policy_kwargs=kwargs,
-            seed=arguments.seed,
-        )
+        policy = learner(env, arguments.horizon, arguments.seed)
     if arguments.steps:
         policy.learn(arguments.steps)
         policy.save(arguments.out)

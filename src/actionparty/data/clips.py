@@ -89,12 +89,12 @@ class WorldClips:
             raise DatasetError(f"{self.spec.name}: the recorded episodes have no steps.")
         self.common = self.grid.mode(0).values.long()
         """(M,) the most common tile of each cell: what is there when nobody is."""
-        w = self.spec.grid[1]
-        living = self.position[self.alive].round().long()
         self.changes = torch.from_numpy(table.changes())
         """(Q, 2) long, see ``WorldTable.changes``"""
         self.looks = torch.from_numpy(table.looks())
         """(P,) or (0,) long, see ``WorldTable.looks``"""
+        w = self.spec.grid[1]
+        living = self.position[self.alive].round().long()
         self.visited = torch.unique(living[:, 1] * w + living[:, 0])
         """(V,) cells on which a subject was ever seen."""
 
@@ -181,7 +181,7 @@ def row_rarity(table: WorldTable) -> Tensor:
 
 def _happenings(table: WorldTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (rows, kinds) of the changes of cells, of lives and of rewards; the first row of an episode has none."""
-    inside = np.arange(1, len(table)) > table.first[1:]
+    inside = table.inside
     before, after = table.grid[:-1], table.grid[1:]
     row, cell = np.nonzero((before != after) & inside[:, None])
     yield row + 1, before[row, cell].astype(np.int64) * len(table.tiles) + after[row, cell]

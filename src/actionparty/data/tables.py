@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from actionparty.errors import DatasetError
-from actionparty.types import CELL, CELL_CHANNELS, Episode, Floats, Ints, WorldSpec
+from actionparty.types import CELL, CELL_CHANNELS, Bools, Episode, Floats, Ints, WorldSpec
 from actionparty.vocabulary import action_ids
 
 _OFTEN = 5
@@ -56,6 +56,11 @@ class WorldTable:
         starts = np.flatnonzero(self.first == np.arange(len(self)))
         return np.concatenate([alive_age(part) for part in np.split(self.alive, starts[1:])])
 
+    @property
+    def inside(self) -> Bools:
+        """(R - 1,) whether each row after the first goes on with the episode of the row before it."""
+        return np.asarray(np.arange(1, len(self)) > self.first[1:], np.bool_)
+
     def changes(self) -> Ints:
         """Return (Q, 2) int64: a tile that changed at least 5 times in a cell, and one that it became.
 
@@ -65,7 +70,7 @@ class WorldTable:
         count = len(self.tiles)
         if count > _MOST_TILES:
             return np.zeros((0, 2), np.int64)
-        rows = np.flatnonzero(np.arange(1, len(self)) > self.first[1:])
+        rows = np.flatnonzero(self.inside)
         codes, times = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for some in np.array_split(rows, max(1, len(rows) // 4096)):
             before, after = self.grid[some].astype(np.int64), self.grid[some + 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -53,8 +53,7 @@ def fit_chances(network: Network, world: WorldClips, rows: int, generator: torch
         for some in torch.split(chosen, _BATCH) if len(chosen) else ():
             clips = world.at(some, network.config.context, network.config.memory)
             cases.append(_said(network, world, clips, len(part) / len(chosen), generator))
-    names = ("life", "reward", "alive", "changed", "rewarded", "weight")
-    all_ = _Cases(*(torch.cat([getattr(case, name) for case in cases]).cpu() for name in names))
+    all_ = _Cases(*(torch.cat([getattr(case, field.name) for case in cases]).cpu() for field in fields(_Cases)))
     fits = [fit_odds(all_.life[who], all_.changed[who], all_.weight[who]) for who in (all_.alive, ~all_.alive)]
     return Chances(torch.stack([*fits, fit_odds(all_.reward, all_.rewarded, all_.weight)]))
 
