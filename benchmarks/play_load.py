@@ -4,7 +4,7 @@ Starts its own server. Prints one JSON object. Latency is from sending a key to 
 subject did it: the wait for the tick, the model, the wire. Linux only (memory is read from /proc).
 
 python benchmarks/play_load.py                     # 2 people, 7 subjects; then 50 + 8 people in 4 rooms for 5 minutes
-python benchmarks/play_load.py --seconds 30 --keys 40
+python benchmarks/play_load.py --warm-up 10 --seconds 30 --keys 40
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from actionparty.interfaces.play.wire import decode
 from actionparty.types import Frame
 
 HZ = 8.0
-WARM_UP_SHARE = 0.3
+WARM_UP = 150.0
+"""Seconds: at 8 Hz the time machines of the rooms are full after 125."""
 SPECTATORS, PLAYERS, ROOMS = 50, 8, 4
 
 
@@ -177,8 +178,8 @@ async def press(person: Viewer, keys: int, seed: int) -> list[float]:
     return seconds
 
 
-async def crowd(server: Server, worlds: list[str], seconds: float) -> dict[str, Any]:
-    """Fill four rooms with 8 players and 50 spectators."""
+async def crowd(server: Server, worlds: list[str], warm_up: float, seconds: float) -> dict[str, Any]:
+    """Fill four rooms with 8 players and 50 spectators; measure when they have played for ``warm_up`` seconds."""
     urls = [server.room(worlds[i % len(worlds)]) for i in range(ROOMS)]
     players = [Viewer(urls[i % ROOMS], i // ROOMS) for i in range(PLAYERS)]
     watchers = [Viewer(urls[i % ROOMS]) for i in range(SPECTATORS)]
@@ -186,11 +187,11 @@ async def crowd(server: Server, worlds: list[str], seconds: float) -> dict[str, 
     tasks = [asyncio.create_task(each.run()) for each in everybody]
     while not all(each.frames for each in everybody):
         await asyncio.sleep(0.02)
-    await asyncio.sleep(seconds * WARM_UP_SHARE)
+    playing = [asyncio.create_task(press_for_ever(player, i)) for i, player in enumerate(players)]
+    await asyncio.sleep(warm_up)
     memory, start, cpu = [server.memory_mb()], time.perf_counter(), server.cpu_seconds()
     at_start = [each.steps[-1] for each in everybody]
     seen_before, bytes_before = [len(each.steps) for each in everybody], sum(each.bytes_in for each in everybody)
-    playing = [asyncio.create_task(press_for_ever(player, i)) for i, player in enumerate(players)]
     while (passed := time.perf_counter() - start) < seconds:
         await asyncio.sleep(min(2.0, seconds - passed))
         memory.append(server.memory_mb())
@@ -203,6 +204,7 @@ async def crowd(server: Server, worlds: list[str], seconds: float) -> dict[str, 
         "spectators": SPECTATORS,
         "players": PLAYERS,
         "rooms": ROOMS,
+        "warm_up_s": warm_up,
         "seconds": round(passed, 1),
         "hz_of_rooms": [round(ticks[i] / passed, 2) for i in range(ROOMS)],
         "missed_ticks_share": round(1 - float(np.mean(ticks[:ROOMS])) / (passed * HZ), 4),
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100, help="of each of the two people")
     parser.add_argument("--load-world", action="append", help="of the four rooms; default: the crowded kitchen")
     parser.add_argument("--seconds", type=float, default=300.0, help="of the load; 0 leaves it out")
+    parser.add_argument("--warm-up", type=float, default=WARM_UP, help="of the load, before anything is measured")
     options = parser.parse_args()
     server = Server(options.checkpoint)
     try:
@@ -242,7 +245,7 @@ def main() -> None:
         }
         if options.seconds:
             worlds = options.load_world or ["collaborative_cooking__crowded"]
-            result["load"] = asyncio.run(crowd(server, worlds, options.seconds))
+            result["load"] = asyncio.run(crowd(server, worlds, options.warm_up, options.seconds))
         result["load_average_after"] = round(os.getloadavg()[0], 1)
     finally:
         server.process.terminate()
