@@ -171,13 +171,29 @@ def test_tiles_say_whom_they_show() -> None:
     assert (looks[table.grid] >= 0).sum() == table.alive.sum(), "nobody shows anywhere else"
 
 
+def _then_swapped(table: WorldTable, first: int) -> WorldTable:
+    """Return what ``looks`` needs of one episode, then the same again with both subjects exchanged, from ``first``."""
+    return replace(
+        table,
+        grid=np.concatenate([table.grid, table.grid]),
+        position=np.concatenate([table.position, table.position[:, ::-1]]),
+        alive=np.concatenate([table.alive, table.alive[:, ::-1]]),
+        first=np.repeat([0, first], len(table)),
+    )
+
+
 def test_tiles_that_all_subjects_wear_are_nobodys_own() -> None:
-    table = WorldTable.of([play(60, 1, subjects=2)])
-    alike = np.concatenate([table.alive[:, ::-1], table.alive])
-    grid = np.concatenate([table.grid, table.grid])
-    position = np.concatenate([table.position[:, ::-1], table.position])
-    looks = replace(table, grid=grid, position=position, alive=alike).looks()
+    looks = _then_swapped(WorldTable.of([play(60, 1, subjects=2)]), first=0).looks()
     assert set(looks.tolist()) == {-1, 0}
+
+
+def test_colours_may_be_dealt_anew_in_each_episode() -> None:
+    table = _then_swapped(WorldTable.of([play(120, 1, subjects=2)]), first=120)
+    x, y = (table.position[..., k].astype(int) for k in (0, 1))
+    shown = table.looks()[np.take_along_axis(table.grid, y * table.spec.grid[1] + x, 1)]
+    told = table.alive & (shown > 0)
+    assert told.sum() > 0.9 * table.alive.sum()
+    assert (shown == np.repeat([[1, 2], [2, 1]], 120, 0))[told].all()
 
 
 def test_where_tiles_do_not_tell_who_is_there_nothing_is_said() -> None:

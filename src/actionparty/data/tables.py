@@ -20,7 +20,9 @@ _MOST_TILES = 4096
 _UNTOLD = 0.02
 """Share of living subjects in whose cells tiles may be wrong about whether one is there (in the substrates 0.007)."""
 _OWN, _SURE = 0.95, 10
-"""Share of a subject in the times that a tile was seen to show one, and those times, from which on it is its own."""
+"""Share of a family in the times that a tile was seen to show a subject, and those times, for it to be its own."""
+_USUAL = 0.02
+"""Share of a subject's steps from which on a tile is one of those that it usually shows."""
 
 
 @dataclass(frozen=True)
@@ -84,23 +86,22 @@ class WorldTable:
         return np.stack([before, after], 1)[changed[before] >= _OFTEN]
 
     def looks(self) -> Ints:
-        """Return (P,) int64, whom each tile shows: nobody (-1), a subject (0), always the same one, n, as n + 1.
+        """Return (P,) int64, whom each tile shows: nobody (-1), a subject (0), one of a family k of alike ones (k + 1).
 
-        In all substrates a tile is seen under living subjects only, or never, and in half of them a subject's tiles are
-        its own: then a cell tells who is there. (0,) in a world where tiles don't tell.
+        In all substrates a tile is seen under living subjects only, or never, and in most of them a subject's tiles are
+        its own, its colour's or its team's: then a cell tells who is there. (0,) in a world where tiles don't tell.
         """
         h, w = self.spec.grid
         x, y = (np.clip(self.position[..., k].round().astype(np.int64), 0, (w, h)[k] - 1) for k in (0, 1))
-        shown = np.take_along_axis(self.grid, y * w + x, 1)
+        shown = np.take_along_axis(self.grid, y * w + x, 1).astype(np.int64)[self.alive]
         count = len(self.tiles)
-        worn = np.stack([np.bincount(shown[alive, n], minlength=count) for n, alive in enumerate(self.alive.T)], 1)
-        below, seen = worn.sum(1), np.bincount(self.grid.reshape(-1), minlength=count)
+        below, seen = (np.bincount(tiles, minlength=count) for tiles in (shown, self.grid.reshape(-1)))
         subjects = below > seen / 2
         wrong = np.where(subjects, seen - below, below).sum()
         if wrong > _UNTOLD * max(1, below.sum()):
             return np.zeros(0, np.int64)
-        own = (worn.max(1) > _OWN * below) & (below >= _SURE)
-        return np.where(subjects, np.where(own, worn.argmax(1) + 1, 0), -1)
+        wearers = (self.first[:, None] * self.spec.subjects + np.arange(self.spec.subjects))[self.alive]
+        return np.where(subjects, _families(wearers, np.where(subjects[shown], shown, count), count), -1)
 
     @staticmethod
     def of(episodes: Iterable[Episode]) -> WorldTable:
@@ -113,6 +114,33 @@ class WorldTable:
         for episode in episodes:
             builder.add(episode)
         return builder.table()
+
+
+def _families(wearers: Ints, shown: Ints, count: int) -> Ints:
+    """Return (P,) int64, the family k of subjects to which each of ``count`` tiles belongs, as k + 1; 0 for none.
+
+    Subjects that usually show a common tile are of a family; ``wearers`` (S,) are numbers, one for each subject of each
+    episode, and ``shown`` (S,) tiles that they were seen to show, ``count`` for one that shows no subject.
+    """
+    names, wearers = np.unique(wearers, return_inverse=True)
+    seen, times = np.unique(wearers * (count + 1) + shown, return_counts=True)
+    wearer, tile = np.divmod(seen, count + 1)
+    usual = (times >= _USUAL * np.bincount(wearer, times)[wearer]) & (tile < count)
+    family = np.arange(len(names))
+    for _ in names:
+        least = np.full(count, len(names))
+        np.minimum.at(least, tile[usual], family[wearer[usual]])
+        joined = family.copy()
+        np.minimum.at(joined, wearer[usual], least[tile[usual]])
+        if (joined == family).all():
+            break
+        family = joined
+    kinds, family = np.unique(family, return_inverse=True)
+    worn = np.zeros((count + 1, len(kinds)), np.int64)
+    np.add.at(worn, (tile, family[wearer]), times)
+    total = worn[:count].sum(1)
+    own = (worn[:count].max(1) > _OWN * total) & (total >= _SURE) & (len(kinds) > 1)
+    return np.where(own, worn[:count].argmax(1) + 1, 0)
 
 
 class _Builder:
