@@ -48,6 +48,10 @@ class ModelConfig:
     """Rendered cells are copied from the world's known tiles where one of them fits. Without, all are drawn."""
     deep_heads: bool = False
     """Rewards and ends are read by an MLP from what subjects saw and what became of them. Without, by a matrix."""
+    window: int = 0
+    """Cells see only the cells of their window of so many a side, and all subjects (for large maps). 0: they see all."""
+    registers: int = 8
+    """With a ``window``: learned tokens that see everything, and are seen by every cell."""
     worlds: tuple[str, ...] = ()
     """Names with a learned world embedding; any other name shares the embedding of 'unknown'."""
 
@@ -70,6 +74,11 @@ class ModelConfig:
             raise InvalidInputError(
                 f"model config: width {self.width} must be a multiple of head_width {self.head_width}, "
                 "and head_width a multiple of 4."
+            )
+        if self.window < 0 or self.window == 1 or (self.window and (self.registers < 1 or not self.staged)):
+            raise InvalidInputError(
+                f"model config: window must be 0 or at least 2, but is {self.window}; it needs registers (at least 1, "
+                f"but there are {self.registers}) and staged."
             )
         if self.memory < self.context:
             raise InvalidInputError(

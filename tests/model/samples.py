@@ -132,3 +132,17 @@ def reorder(subjects: Subjects, order: Tensor) -> Subjects:
     """Index the subjects by ``order``; it may drop, permute or repeat them."""
     rows = {id(subjects.position), id(subjects.facing), id(subjects.alive), id(subjects.past_action)}
     return subjects.map(lambda x: x.index_select(2 if id(x) in rows else 1, order))
+
+
+def padded_cells(sample: Sample, grid: Grid) -> tuple[Sample, Tensor]:
+    """Put ``sample`` into the top left of a larger grid full of noise; also return where its cells are now."""
+    h, w = sample.grid
+    b, k, _, c = sample.context.shape
+    large = torch.randn((b, k, *grid, c), generator=torch.Generator().manual_seed(9))
+    large[:, :, :h, :w] = sample.context.reshape(b, k, h, w, c)
+    mask = torch.zeros(grid, dtype=torch.bool)
+    mask[:h, :w] = True
+    where = mask.flatten().nonzero()[:, 0]
+    mask = mask.flatten().expand(b, -1)
+    moved = replace(sample, grid=grid, context=large.flatten(2, 3), cell_mask=mask, chosen=where[sample.chosen])
+    return moved, where

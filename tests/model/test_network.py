@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.model.samples import TINY, Sample, answers, by_subject, network, random_sample, random_subjects, reorder
+from tests.model.samples import (
+    TINY,
+    Sample,
+    answers,
+    by_subject,
+    network,
+    padded_cells,
+    random_sample,
+    random_subjects,
+    reorder,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -77,20 +87,6 @@ def test_padding_with_subjects_changes_nothing() -> None:
         close(getattr(b, name)[:, :3], getattr(a, name))
     for name in ("gate", "cells", "end"):
         close(getattr(b, name), getattr(a, name))
-
-
-def padded_cells(sample: Sample, grid: tuple[int, int]) -> tuple[Sample, Tensor]:
-    """Put ``sample`` into the top left of a larger grid full of noise; also return where its cells are now."""
-    h, w = sample.grid
-    b, k, _, c = sample.context.shape
-    large = torch.randn((b, k, *grid, c), generator=torch.Generator().manual_seed(9))
-    large[:, :, :h, :w] = sample.context.reshape(b, k, h, w, c)
-    mask = torch.zeros(grid, dtype=torch.bool)
-    mask[:h, :w] = True
-    where = mask.flatten().nonzero()[:, 0]
-    mask = mask.flatten().expand(b, -1)
-    moved = replace(sample, grid=grid, context=large.flatten(2, 3), cell_mask=mask, chosen=where[sample.chosen])
-    return moved, where
 
 
 @pytest.mark.parametrize("grid", [(6, 5), (4, 8), (7, 9)])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from actionparty.model.local import Windows, attend_locally
 from actionparty.model.ops import Rotary, attend, rotate, split_heads
 
 _EPSILON = 1e-5
@@ -33,11 +34,19 @@ class Attention(nn.Module):
     def _normed(self, x: Tensor, scale: Tensor, table: Rotary) -> Tensor:
         return rotate(functional.rms_norm(x, (self.head_width,), scale.to(x.dtype), _EPSILON), table)
 
-    def forward(self, x: Tensor, table: Rotary, keys: tuple[Tensor, Tensor], key_mask: Tensor | None) -> Tensor:
-        """Let ``x`` (B, T, width) attend to ``keys``."""
+    def forward(
+        self,
+        x: Tensor,
+        table: Rotary,
+        keys: tuple[Tensor, Tensor],
+        key_mask: Tensor | None,
+        windows: Windows | None = None,
+    ) -> Tensor:
+        """Let ``x`` (B, T, width) attend to ``keys``; with ``windows``, its cells to those near them."""
         k, v = keys
         q = self._normed(split_heads(self.query(x), self.head_width), self.query_scale, table)
-        result: Tensor = self.out(attend(q, k, v, key_mask))
+        seen = attend(q, k, v, key_mask) if windows is None else attend_locally(q, k, v, key_mask, windows)
+        result: Tensor = self.out(seen)
         return result
 
 
@@ -67,11 +76,13 @@ class Block(nn.Module):
         time: Tensor | None = None,
         context: tuple[Tensor, Tensor] | None = None,
         key_mask: Tensor | None = None,
+        windows: Windows | None = None,
     ) -> Tensor:
         """Refine ``x`` (B, T, width), attending to itself and to precomputed ``context`` keys after it.
 
         ``time`` is the (B, width) time embedding of a timed block; ``key_mask`` is (B, T + context), or (B, T,
-        T + context) where each token sees others, True where seen.
+        T + context) where each token sees others, True where seen. With ``windows``, and then no ``context``, the first
+        tokens are cells, which see only those near them.
         """
         c = None
         if self.modulation is not None:
@@ -82,7 +93,7 @@ class Block(nn.Module):
         k, v = self.attention.keys(y, table)
         if context is not None:
             k, v = torch.cat([k, context[0]], 2), torch.cat([v, context[1]], 2)
-        update: Tensor = self.attention(y, table, (k, v), key_mask)
+        update: Tensor = self.attention(y, table, (k, v), key_mask, windows)
         x = x + (update if c is None else (1 + c.gate_attention) * update)
         y = self.norm_mlp(x)
         y = y if c is None else y * (1 + c.scale_mlp) + c.shift_mlp

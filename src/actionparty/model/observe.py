@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from actionparty.config import ModelConfig
 from actionparty.model.layers import Block
+from actionparty.model.local import Windows
 from actionparty.model.ops import (
     Rotary,
     cell_index,
@@ -79,15 +80,18 @@ class Tokens:
     """A frame and its subjects as one sequence."""
 
     sequence: Tensor
-    """(B, M + N, width), cells first."""
+    """(B, M + N + registers, width), cells first."""
     table: Rotary
     cell_table: Rotary
     mask: Tensor | None
-    """(B, M + N) False for padding; None where nothing is."""
+    """(B, M + N + registers) False for padding; None where nothing is."""
 
 
 class Observe(nn.Module):
-    """Cell tokens and subject state tokens in one sequence with full attention; RoPE puts each at its own place."""
+    """Cell tokens and subject state tokens in one sequence; RoPE puts each at its own place.
+
+    All see all, or, with ``config.window``, cells only what is near them, all subjects, and some registers.
+    """
 
     def __init__(self, config: ModelConfig, *, layers: int | None = None, timed: bool = False) -> None:
         super().__init__()
@@ -96,6 +100,7 @@ class Observe(nn.Module):
         self.subject_tokens = SubjectTokens(config) if config.subject_tokens else PooledTokens(config)
         self.placement = nn.Linear(config.width, config.width) if config.places else None
         self.view = view_layer(config)
+        self.registers = nn.Parameter(torch.randn(config.registers, config.width) / 50) if config.window else None
         self.world = nn.Embedding(len(config.worlds) + 1, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.head_width, timed=timed) for _ in range(layers or config.observe_layers)
@@ -121,7 +126,21 @@ class Observe(nn.Module):
         (b, m), n = v.shape[:2], u.shape[1]
         mask = join_masks(cell_mask, subjects.mask, ((b, m), (b, n)))
         table = concat_rotary(cell_table, stand(subjects.now, self.config))
-        return Tokens(torch.cat([v, u.to(v.dtype)], 1), table, cell_table, mask)
+        tokens = Tokens(torch.cat([v, u.to(v.dtype)], 1), table, cell_table, mask)
+        return tokens if self.registers is None else self._registered(tokens, self.registers)
+
+    def _registered(self, tokens: Tokens, registers: Tensor) -> Tokens:
+        """Add ``registers`` (R, width) after the subjects; they stand in the corner."""
+        (b, t), r = tokens.sequence.shape[:2], len(registers)
+        added = registers.expand(b, -1, -1).to(tokens.sequence.dtype)
+        corner = rotary(added.new_zeros(1, r, 2), self.config.head_width, self.config.rope_base)
+        mask = join_masks(tokens.mask, None, ((b, t), (b, r)))
+        sequence = torch.cat([tokens.sequence, added], 1)
+        return Tokens(sequence, concat_rotary(tokens.table, corner), tokens.cell_table, mask)
+
+    def _windows(self, layer: int, grid: tuple[int, int]) -> Windows | None:
+        size = self.config.window
+        return Windows(grid, size, layer % 2 * (size // 2)) if size else None
 
     def forward(
         self, context: Tensor, subjects: Subjects, grid: tuple[int, int], world: Tensor, cell_mask: Tensor | None = None
@@ -135,14 +154,14 @@ class Observe(nn.Module):
             world: (B,) long, 1 + index into ``config.worlds``; 0 stands for an unknown world.
             cell_mask: (B, M) False where a cell is only padding, to the right of or below the real frame.
         """
-        m = context.shape[2]
+        m, n = context.shape[2], subjects.action.shape[1]
         tokens = self.tokens(context, subjects, grid, world, cell_mask)
         x = tokens.sequence
-        for block in self.blocks:
-            x = block(x, tokens.table, key_mask=tokens.mask)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, tokens.table, key_mask=tokens.mask, windows=self._windows(layer, grid))
         return Observed(
             x[:, :m],
-            x[:, m:],
+            x[:, m : m + n],
             subjects.now,
             subjects.facing[:, -1],
             subjects.presence,
