@@ -4,7 +4,7 @@ The same learner (PPO of Stable-Baselines3, one policy for all subjects, as in e
 many actions in the generated world and in the real one; then both, and random actions, play in the real one.
 Steps/s are those of learning: acting, the world and the learner's own updates. Prints JSON.
 
-    python -m benchmarks.learn_inside --world coins --actions 200000 --out outputs/inside
+    python -m benchmarks.learn_inside --world commons_harvest__open --actions 150000 --out outputs/inside
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
-from benchmarks.returns import Learned, Player, Scripted, interval, returns
+from benchmarks.returns import Learned, Player, Uniform, interval, returns
 from examples.learn_sb3 import learner
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
@@ -59,7 +59,7 @@ def main() -> None:
     """Learn twice, test three players, print what was found."""
     options = parse()
     learnt = {backend: learned(backend, options) for backend in BACKENDS}
-    players: dict[str, Player] = {"random": Scripted("random")}
+    players: dict[str, Player] = {"random": Uniform()}
     players |= {backend: Learned(policy) for backend, (policy, _) in learnt.items()}
     found: dict[str, Any] = {"world": options.world, "threads": torch.get_num_threads(), "episodes": options.episodes}
     found |= {"max_steps": options.max_steps, "learning": {backend: costs for backend, (_, costs) in learnt.items()}}
@@ -77,11 +77,11 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", default="coins")
-    parser.add_argument("--actions", type=int, default=200_000, help="actions of single subjects to learn from")
+    parser.add_argument("--world", default="commons_harvest__open")
+    parser.add_argument("--actions", type=int, default=150_000, help="actions of single subjects to learn from")
     parser.add_argument("--worlds", type=int, default=16, help="how many are stepped at once")
-    parser.add_argument("--horizon", type=int, default=64, help="steps between two updates")
-    parser.add_argument("--max-steps", type=int, default=250, help="length of an episode")
+    parser.add_argument("--horizon", type=int, default=32, help="steps between two updates")
+    parser.add_argument("--max-steps", type=int, default=100, help="length of an episode")
     parser.add_argument("--episodes", type=int, default=16, help="to test in")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/inside"), help="what was learned stays here")

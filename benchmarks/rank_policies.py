@@ -3,7 +3,7 @@
 Players of different strength and style: recording policies, and mixtures of random actions with policies that learned
 (``python -m benchmarks.learn_inside`` made them). Prints JSON with Spearman's rank correlation.
 
-    python -m benchmarks.rank_policies --world coins --learned outputs/inside
+    python -m benchmarks.rank_policies --world commons_harvest__open --learned outputs/inside
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import numpy as np
 from benchmarks.learn_inside import BACKENDS
-from benchmarks.returns import Learned, Player, Scripted, interval, returns
+from benchmarks.returns import Learned, Player, Scripted, Uniform, interval, returns
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
@@ -28,7 +28,8 @@ SHARES = (0.0, 0.25, 0.5, 0.75)
 
 def players(folder: Path) -> dict[str, Player]:
     """Return all players: the scripted ones, and the learned ones in ``folder`` with random actions in between."""
-    out: dict[str, Player] = {name: Scripted(name) for name in SCRIPTED}
+    out: dict[str, Player] = {"uniform": Uniform()}
+    out |= {name: Scripted(name) for name in SCRIPTED}
     for backend in BACKENDS:
         model = PPO.load(folder / f"{backend}.zip")
         out |= {f"{backend} policy, {share:.0%} random": Learned(model, share) for share in SHARES}
@@ -67,10 +68,10 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", default="coins")
+    parser.add_argument("--world", default="commons_harvest__open")
     parser.add_argument("--learned", type=Path, default=Path("outputs/inside"), help="what learn_inside.py wrote")
     parser.add_argument("--episodes", type=int, default=16)
-    parser.add_argument("--max-steps", type=int, default=250)
+    parser.add_argument("--max-steps", type=int, default=100)
     return parser.parse_args()
 
 

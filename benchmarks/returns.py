@@ -50,6 +50,19 @@ class Scripted:
 
 
 @dataclass
+class Uniform:
+    """Every action as likely as any other."""
+
+    def begin(self, worlds: VectorRollout, seed: int) -> None:
+        """Start an episode in every world."""
+        self._rng = np.random.default_rng(seed)
+
+    def act(self, worlds: VectorRollout, observations: Arrays) -> Ints:
+        """Return the actions (B, N)."""
+        return self._rng.integers(len(worlds.spec.actions), size=(worlds.size, worlds.spec.subjects))
+
+
+@dataclass
 class Learned:
     """A policy of Stable-Baselines3 that acts for each subject alone; with odds ``random`` an action is any."""
 

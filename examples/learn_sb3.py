@@ -33,12 +33,12 @@ class TileNet(BaseFeaturesExtractor):
         super().__init__(observation_space, width)
         rows, columns = (size // 8 for size in observation_space["view"].shape[1:])  # SB3 puts the channels first
         self.read = nn.Sequential(
-            nn.Conv2d(3, 32, 8, stride=8),
+            nn.Conv2d(3, 24, 8, stride=8),
             nn.ReLU(),
-            nn.Conv2d(32, 32, 3, padding=1),
+            nn.Conv2d(24, 16, 3, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(32 * rows * columns, width),
+            nn.Linear(16 * rows * columns, width),
             nn.ReLU(),
         )
 
@@ -53,6 +53,8 @@ def learner(env: VecMonitor, horizon: int, seed: int) -> PPO:
         env,
         n_steps=horizon,
         batch_size=horizon * env.num_envs // 4,
+        n_epochs=4,
+        learning_rate=1e-3,
         gamma=0.97,
         ent_coef=0.01,
         policy_kwargs={"features_extractor_class": TileNet, "net_arch": []},
@@ -101,7 +103,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--world", default="coins")
     parser.add_argument("--worlds", type=int, default=16, help="how many are generated at once")
     parser.add_argument("--steps", type=int, default=200_000, help="actions of single subjects to learn from")
-    parser.add_argument("--horizon", type=int, default=64, help="steps between two updates")
+    parser.add_argument("--horizon", type=int, default=32, help="steps between two updates")
     parser.add_argument("--max-steps", type=int, default=250, help="length of an episode")
     parser.add_argument("--policy", type=Path, help="go on with this one")
     parser.add_argument("--out", type=Path, default=Path("policy.zip"))
