@@ -8,6 +8,7 @@ about one cell per subject is drawn in a frame. Synthetic frames: the cost does 
 
     python -m benchmarks.scaling cost --threads 1
     python -m benchmarks.scaling cost --threads 2
+    python -m benchmarks.scaling cost --threads 1 --window 8        # local attention
 
 Zero-shot number of subjects: an arena of 2, 4, 6 and 9 subjects is four worlds with names of their own, so that one
 dataset holds them; with 16 or 32 subjects (larger arenas, colours never seen) it is one that the model does not know.
@@ -117,6 +118,7 @@ def measure_cost(network: Network, grid: tuple[int, int], subjects: int, steps: 
         "cells": grid[0] * grid[1],
         "subjects": subjects,
         "threads": torch.get_num_threads(),
+        "window": network.config.window,
         "ms_p50": round(float(np.percentile(seconds, 50)) * 1e3, 2),
         "ms_p95": round(float(np.percentile(seconds, 95)) * 1e3, 2),
         "cells_drawn": float(np.median(drawn[-steps:])),
@@ -212,13 +214,13 @@ def trained_subjects(about: Mapping[str, Any], world: str) -> list[int]:
 def run_cost(options: argparse.Namespace) -> None:
     """Measure every case and keep it at once."""
     torch.set_num_threads(options.threads)
-    network = lively_network(model_preset("small"))
+    network = lively_network(replace(model_preset("small"), window=options.window))
     about = {"parameters": network.parameters_count, "device": platform.processor() or "cpu"}
     for grid, count in cost_cases():
         if grid[0] * grid[1] > options.most_cells:
             continue
         row = about | measure_cost(network, grid, count, options.steps)
-        keep(options.out, "cost", [row], ("threads", "cells", "subjects"))
+        keep(options.out, "cost", [row], ("window", "threads", "cells", "subjects"))
         print(json.dumps(row), flush=True)
 
 
@@ -251,6 +253,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True)
     cost = commands.add_parser("cost", help="milliseconds a frame by cells and subjects")
     cost.add_argument("--threads", type=int, default=2)
+    cost.add_argument("--window", type=int, default=0, help="cells a side that see each other; 0: all do")
     cost.add_argument("--steps", type=int, default=30)
     cost.add_argument("--most-cells", type=int, default=GRIDS[-1][0] * GRIDS[-1][1])
     cost.set_defaults(run=run_cost)

@@ -42,11 +42,13 @@ def markdown(values: Values) -> str:
 
 
 def _cost_table(rows: Sequence[Row]) -> list[str]:
-    lines = ["| grid (h x w) | cells | subjects | threads | ms a frame, p50 | p95 | cells drawn |", "|---" * 7 + "|"]
+    shown = "grid (h x w) | cells | subjects | threads | attention | ms a frame, p50 | p95 | cells drawn"
+    lines = [f"| {shown} |", "|---" * 8 + "|"]
     for row in rows:
         h, w = row["grid"]
         timed = f"{row['ms_p50']:.1f} | {row['ms_p95']:.1f} | {row['cells_drawn']:.0f}"
-        lines.append(f"| {h} x {w} | {row['cells']:,} | {row['subjects']} | {row['threads']} | {timed} |")
+        about = f"{h} x {w} | {row['cells']:,} | {row['subjects']} | {row['threads']} | {_attention(row['window'])}"
+        lines.append(f"| {about} | {timed} |")
     return lines if rows else []
 
 
@@ -94,10 +96,11 @@ def draw(values: Values, picture: Path) -> None:
 
 
 def _draw_cost(cells: Any, subjects: Any, rows: Sequence[Row]) -> None:
-    for name, line in _groups([r for r in rows if r["subjects"] == SUBJECTS], ("threads",)):
-        _line(cells, line, "cells", "ms_p50", _threads(name[0]))
+    for (window, threads), line in _groups([r for r in rows if r["subjects"] == SUBJECTS], ("window", "threads")):
+        _line(cells, line, "cells", "ms_p50", f"{_threads(threads)}, {_attention(window)}")
     cells.set(xscale="log", yscale="log", xlabel="cells", ylabel="ms a frame", title=f"Cost, {SUBJECTS} subjects")
-    for name, line in _groups([r for r in rows if tuple(r["grid"]) in COUNT_GRIDS], ("cells", "threads")):
+    full = [r for r in rows if tuple(r["grid"]) in COUNT_GRIDS and not r["window"]]
+    for name, line in _groups(full, ("cells", "threads")):
         _line(subjects, line, "subjects", "ms_p50", f"{name[0]} cells, {_threads(name[1])}")
     subjects.set(xscale="log", ylim=(0, None), xlabel="subjects", ylabel="ms a frame", title="Cost by subjects")
 
@@ -113,6 +116,10 @@ def _draw_obedience(axis: Any, rows: Sequence[Row]) -> None:
             axis.plot(x, y, "o", mfc="none", ms=9, color=f"C{k}")
     title = "Obedience by subjects (ringed: trained on so many)"
     axis.set(xscale="log", ylim=(None, 1.01), xlabel="subjects", title=title)
+
+
+def _attention(window: int) -> str:
+    return f"windows of {window} x {window}" if window else "all cells"
 
 
 def _threads(count: int) -> str:

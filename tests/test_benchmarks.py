@@ -52,7 +52,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def cost_row(cells: tuple[int, int], subjects: int, threads: int = 1, ms: float = 12.0) -> dict[str, Any]:
-    about = {"grid": list(cells), "cells": cells[0] * cells[1], "subjects": subjects, "threads": threads}
+    about = {"grid": list(cells), "cells": cells[0] * cells[1], "subjects": subjects, "threads": threads, "window": 0}
     return about | {"ms_p50": ms, "ms_p95": 2 * ms, "cells_drawn": 7.0}
 
 
@@ -162,11 +162,12 @@ def test_rows_are_added_or_replaced(tmp_path: Path) -> None:
 def test_tables_and_picture_hold_every_row(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     values: dict[str, list[dict[str, Any]]] = {
-        "cost": [cost_row((5, 9), 8), cost_row((9, 13), 8, ms=20.5), cost_row((64, 64), 8, ms=900)],
+        "cost": [cost_row((5, 9), 8), cost_row((9, 13), 8, ms=20.5) | {"window": 8}, cost_row((64, 64), 8, ms=900)],
         "subjects": [subjects_row(4, 0.9), subjects_row(16, 0.8)],
     }
     lines = markdown(values).splitlines()
-    assert "| 64 x 64 | 4,096 | 8 | 1 | 900.0 | 1800.0 | 7 |" in lines
+    assert "| 64 x 64 | 4,096 | 8 | 1 | all cells | 900.0 | 1800.0 | 7 |" in lines
+    assert "| 9 x 13 | 117 | 8 | 1 | windows of 8 x 8 | 20.5 | 41.0 | 7 |" in lines
     assert "| arena | 16 | 2, 4 | 9 x 11 | 0.500 | - | 0.800 [0.700, 0.800] | - | 1.000 | - | 1.000 |" in lines
     assert len(lines) == 2 + 3 + 1 + 2 + 2
     parts: list[dict[str, list[dict[str, Any]]]] = [{}, {"cost": []}, {"subjects": []}]
