@@ -22,10 +22,12 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "actionparty.json"
 HALF_MADE = VENV / "half-made"
 EXTRAS = {
-    "demo": ("video",),
-    "play": ("agents", "video"),
-    "mcp": ("agents",),
-    "test": ("agents", "dev", "envs", "meltingpot", "ray", "rl", "train", "video"),
+    "demo": ("onnx", "video"),
+    "play": ("agents", "onnx", "video"),
+    "mcp": ("agents", "onnx"),
+    "rollout": ("onnx", "train", "video"),
+    "bench": ("onnx",),
+    "test": ("agents", "dev", "envs", "meltingpot", "onnx", "openvino", "ray", "rl", "train", "video"),
     "record": ("meltingpot",),
     "evaluate": ("meltingpot", "train"),
 }

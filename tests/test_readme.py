@@ -8,7 +8,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src/actionparty"
-ORDER = ("worlds", "data", "model", "training", "rollout", "environment", "performance", "evaluation", "interfaces")
+ORDER = (
+    *("worlds", "data", "model", "engines", "training", "rollout", "environment", "performance", "evaluation"),
+    "interfaces",
+)
 START, END = "src/actionparty/\n", "  weights/starter/"
 COLUMN = 26
 

@@ -49,7 +49,7 @@ class ModelConfig:
     deep_heads: bool = False
     """Rewards and ends are read by an MLP from what subjects saw and what became of them. Without, by a matrix."""
     window: int = 0
-    """Cells see only the cells of their window of so many a side, and all subjects (for large maps). 0: they see all."""
+    """For large maps: cells see only those of their window, of so many a side, and all subjects. 0: cells see all."""
     registers: int = 8
     """With a ``window``: learned tokens that see everything, and are seen by every cell."""
     worlds: tuple[str, ...] = ()
@@ -222,6 +222,12 @@ class TrainConfig:
                 raise InvalidInputError(f"train config: {name} must be at least 0, but is {getattr(self, name)}.")
 
 
+ENGINES = ("torch", "torch-bf16", "onnx", "onnx-int8", "openvino")
+"""What can run a network while sampling (package ``engines``)."""
+AUTO = "auto"
+"""Stands for the fastest engine that is installed and exact."""
+
+
 @dataclass(frozen=True)
 class RolloutConfig:
     """How a rollout samples: at most ``update_steps`` + ``render_steps`` network calls after Observe."""
@@ -239,8 +245,12 @@ class RolloutConfig:
     """Replace each rendered cell by the nearest known tile of the world."""
     exclusive: bool = True
     """Two living subjects never share a cell: the one that stayed keeps it, else one of them is drawn by lot."""
+    engine: str = "torch"
+    """What runs the network: one of ``ENGINES``, or ``AUTO``. Part of how frames came about, to the last bit."""
 
     def __post_init__(self) -> None:
+        if self.engine not in (*ENGINES, AUTO):
+            raise unknown_name("engine", self.engine, (*ENGINES, AUTO))
         if self.update_steps < 1 or self.render_steps < 1:
             raise InvalidInputError("rollout config: update_steps and render_steps must be at least 1.")
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actionparty.config import AUTO
 from actionparty.errors import InvalidInputError
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, usable_cores
+from actionparty.interfaces.engines import EngineOption
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +30,7 @@ def bench(
         int | None, typer.Option(min=1, help="Threads; by default as many as this process may use.", show_default=False)
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda.")] = "cpu",
+    engine: EngineOption = AUTO,
     as_json: Json = False,
 ) -> None:
     """Measure how fast a world is generated, decoding to pixels included.
@@ -39,10 +42,12 @@ def bench(
     Examples:
       actionparty bench
       actionparty bench clean_up --threads 2 --json
+      actionparty bench coins --engine torch
     """
     import torch
 
     from actionparty.checkpoints import find_checkpoint
+    from actionparty.engines.choice import choose
     from actionparty.interfaces.elsewhere import check_scenes
     from actionparty.performance.bench import bench as measure
     from actionparty.rollout.scenes import load_scene, scene_paths, shipped_checkpoint
@@ -53,9 +58,11 @@ def bench(
     scenes = [load_scene(path) for path in scene_paths(folder, world)]
     torch.set_num_threads(_threads(threads))
     chosen = _device(device)
+    network = load_network(folder)
+    name = choose(engine, chosen, [network])
     with console.progress() as bars:
-        bars.add_task(f"{world}, {torch.get_num_threads()} threads", total=None)
-        found = measure(load_network(folder), scenes, steps, batch, device=chosen)
+        bars.add_task(f"{world}, {name}, {torch.get_num_threads()} threads", total=None)
+        found = measure(network, scenes, steps, batch, device=chosen, engine=name)
     if as_json:
         console.print_json(found.to_json())
     else:
@@ -80,7 +87,7 @@ def _device(name: str) -> torch.device:
 
 def _show(found: Bench) -> None:
     size = f"{found.subjects} subjects, {found.cells} cells"
-    console.tell(f"{found.world}, {size}; {found.device}, {found.threads} threads")
+    console.tell(f"{found.world}, {size}; {found.device}, engine {found.engine}, {found.threads} threads")
     console.tell(f"one rollout {found.fps_single} frames/s, {found.ms_p50} ms a frame (p95 {found.ms_p95})")
     console.tell(f"{found.batch} rollouts together {found.fps_batched} frames/s; {found.peak_mb} MB at most")
     whole = sum(found.parts_ms.values())

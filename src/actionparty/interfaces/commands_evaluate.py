@@ -23,6 +23,7 @@ from actionparty.errors import (
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, Ray, Seed
 from actionparty.interfaces.commands_record import record_with_bars
+from actionparty.interfaces.engines import EngineOption
 from actionparty.types import Episode, WorldSpec
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def evaluate(
     update_steps: Annotated[int, typer.Option(help="Steps of the flow over states.")] = _DEFAULTS.update_steps,
     render_steps: Annotated[int, typer.Option(help="Steps of the flow over pixels.")] = _DEFAULTS.render_steps,
     snap: Annotated[bool, typer.Option("--snap", help="Replace every drawn tile by the nearest known one.")] = False,
+    engine: EngineOption = _DEFAULTS.engine,
     lpips: Annotated[
         Path | None, typer.Option(help="Your own LPIPS network, a TorchScript file.", show_default=False)
     ] = None,
@@ -105,6 +107,7 @@ def evaluate(
       actionparty evaluate runs/party --out outputs/report --ray auto
     """
     from actionparty.checkpoints import find_checkpoint, fingerprint
+    from actionparty.engines.choice import choose
     from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.evaluate import evaluate as measure
     from actionparty.evaluation.folder import check_usable
@@ -125,7 +128,9 @@ def evaluate(
             context=network.config.context,
             deterministic=_chanceless(deterministic, worlds),
         )
-        sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
+        sampling = RolloutConfig(
+            update_steps=update_steps, render_steps=render_steps, snap=snap, engine=choose(engine, None, [network])
+        )
         sources = _sources(folder, worlds, data, settings)
         episodes = {name: _episodes(sources[name], name, settings) for name in worlds}
         labels = {name: _labels(folder, name, recorded) for name, recorded in episodes.items()}

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from actionparty.config import RolloutConfig, to_json
+from actionparty.config import AUTO, RolloutConfig, to_json
 from actionparty.errors import InvalidInputError, MissingDependencyError
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_data import Json, Seed
+from actionparty.interfaces.engines import EngineOption
 from actionparty.types import NO_ACTION, Episode, Ints, Observation, Scene, SubjectStates, World, WorldSpec
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def rollout(
     update_steps: Annotated[int, typer.Option(help="Steps of the flow over states.")] = _DEFAULTS.update_steps,
     render_steps: Annotated[int, typer.Option(help="Steps of the flow over pixels.")] = _DEFAULTS.render_steps,
     snap: Annotated[bool, typer.Option("--snap", help="Replace every drawn tile by the nearest known one.")] = False,
+    engine: EngineOption = AUTO,
     replay: Annotated[
         Path | None, typer.Option(help="Generate again what was played (a replay file of `play`).", show_default=False)
     ] = None,
@@ -81,19 +83,20 @@ def rollout(
     from actionparty.training.checkpoint import load_network
 
     console.check_new(out)
-    settings = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap)
+    settings = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap, engine=engine)
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
     network = load_network(folder)
     start = _scene_from_data(data, world, scene, network) if data else load_scene(_scene_file(folder, world, scene))
     if start.world.name != world:
         raise InvalidInputError(f"--scene {scene} is one of {start.world.name}, not of {world}.")
-    generated = GeneratedWorld(BatchRollout(network, settings), [start])
+    rolling = BatchRollout(network, settings)
+    generated = GeneratedWorld(rolling, [start])
     rows = read_actions(actions, start.world) if actions is not None else None
     choose = _ask(policy, start.world, seed) if rows is None else follow(rows)
     wanted = steps or (DEFAULT_STEPS if rows is None else len(rows))
     played = play(generated, start, choose, wanted, seed, policy if actions is None else "script")
     write_result(out, played, start)
-    recipe = recipe_of(played, start, fingerprint(folder), seed, to_json(settings))
+    recipe = recipe_of(played, start, fingerprint(folder), seed, to_json(rolling.settings))
     (out / "rollout.json").write_text(json.dumps(recipe))
     _tell(out, recipe, as_json)
 
@@ -103,7 +106,7 @@ def _tell(out: Path, recipe: dict[str, Any], as_json: bool) -> None:
         console.print_json({"out": str(out), **recipe})
         return
     what = f"{recipe['world']}, {recipe['subjects']} subjects, {recipe['frames']} frames"
-    console.tell(f"{what}, {recipe['frames_per_second']:.0f} frames/s -> {out}")
+    console.tell(f"{what}, {recipe['frames_per_second']:.0f} frames/s by {recipe['settings']['engine']} -> {out}")
     if recipe.get("ended"):
         console.tell("The episode ended here: the model predicts its end.")
 

@@ -110,6 +110,13 @@ class Render(nn.Module):
             time: (B,) flow time.
             known: the world's known tiles; only with ``config.palette``.
         """
+        cells, features, subjects = self.draw(observed, resolved, choice, noisy, time)
+        return Rendered(cells, self.recognise(features, cells, choice, known), subjects)
+
+    def draw(
+        self, observed: Observed, resolved: Resolved, choice: CellChoice, noisy: Tensor, time: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the clean pixels (B, C, 192) of the chosen cells, their features, and those of the subjects."""
         (b, c), n = choice.index.shape, resolved.subjects.shape[1]
         x = gather_cells(resolved.cells, choice.index) + self.noisy(noisy.to(resolved.cells.dtype))
         cell_table = tuple(gather_cells(t.expand(b, -1, -1), choice.index) for t in observed.cell_table)
@@ -121,8 +128,11 @@ class Render(nn.Module):
         for block in self.blocks:
             x = block(x, table, embedded, key_mask=mask)
         x = self.norm(x)
-        cells = self.pixels(x[:, :c]).float()
-        tiles = None
-        if self.palette is not None and known is not None:
-            tiles = self.palette(x[:, :c], cells, known, choice.was, choice.there)
-        return Rendered(cells, tiles, x[:, c:])
+        return self.pixels(x[:, :c]).float(), x[:, :c], x[:, c:]
+
+    def recognise(self, features: Tensor, cells: Tensor, choice: CellChoice, known: KnownTiles | None) -> Tensor | None:
+        """Return the logits of ``known`` tiles for ``cells`` as drawn (see ``Rendered.tiles``)."""
+        if self.palette is None or known is None:
+            return None
+        logits: Tensor = self.palette(features, cells, known, choice.was, choice.there)
+        return logits

@@ -19,6 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from actionparty.config import RolloutConfig
+from actionparty.engines.choice import TORCH
 from actionparty.errors import InvalidInputError
 from actionparty.model.network import Network
 from actionparty.performance.machine import Machine, measure_machine, settle
@@ -34,6 +35,8 @@ class Bench:
     """What was measured of one world; times are wall times with pixels decoded."""
 
     device: str
+    engine: str
+    """What ran the network, see ``config.ENGINES``"""
     threads: int
     world: str
     subjects: int
@@ -75,8 +78,11 @@ def bench(
     settings: RolloutConfig | None = None,
     device: torch.device | None = None,
     machine: Machine | None = None,
+    engine: str | None = None,
 ) -> Bench:
     """Measure ``network`` from ``scenes`` of one world over ``steps`` steps with random actions; takes seconds.
+
+    Operations are counted as PyTorch does them, whatever ``engine`` runs the network.
 
     Raises:
         InvalidInputError: a number below 1, or no scene.
@@ -85,12 +91,12 @@ def bench(
         if value < 1:
             raise InvalidInputError(f"{name} must be at least 1, but is {value}.")
     rng = np.random.default_rng(0)
-    single = _started(network, scenes, 1, settings, device)
+    single = _started(network, scenes, 1, settings, device, engine)
     seconds = step_seconds(single, steps, rng)
     parts = _parts(single, max(1, steps // 4), rng)
-    operations = _operations(single, rng)
+    operations = _operations(_started(network, scenes, 1, settings, device, TORCH), rng)
     peak = peak_mb(single.device)
-    many = _started(network, scenes, batch, settings, device)
+    many = _started(network, scenes, batch, settings, device, engine)
     batched = step_seconds(many, max(4, steps // batch), rng)
     best = machine or measure_machine(single.device, torch.float32)
     moved = least_bytes(single)
@@ -99,6 +105,7 @@ def bench(
     spec = single.spec
     return Bench(
         device=device_name(single.device),
+        engine=single.engine.name,
         threads=torch.get_num_threads(),
         world=spec.name,
         subjects=spec.subjects,
@@ -161,9 +168,14 @@ def device_name(device: torch.device) -> str:
 
 
 def _started(
-    network: Network, scenes: Sequence[Scene], count: int, settings: RolloutConfig | None, device: torch.device | None
+    network: Network,
+    scenes: Sequence[Scene],
+    count: int,
+    settings: RolloutConfig | None,
+    device: torch.device | None,
+    engine: str | None,
 ) -> BatchRollout:
-    rollout = BatchRollout(network, settings, device)
+    rollout = BatchRollout(network, settings, device, engine)
     rollout.reset([scenes[k % len(scenes)] for k in range(count)], list(range(count)))
     return rollout
 

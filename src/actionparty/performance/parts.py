@@ -33,16 +33,12 @@ def parts_timed(rollout: BatchRollout) -> Iterator[dict[str, float]]:
 
 
 def _watched(rollout: BatchRollout) -> list[tuple[str, Any, str]]:
-    network = rollout.network
+    engine = rollout.engine
     own = [("draw", rollout, "_draw"), ("decode", rollout, "_advance"), ("decode", rollout, "_answer")]
-    if network.joint is not None:
-        return [*own, ("update", network.joint, "forward")]
-    return [
-        *own,
-        ("observe", network.observe, "forward"),
-        *(("update", network.update, method) for method in ("remember", "forward")),
-        *(("render", network.render, method) for method in ("resolve", "forward")),
-    ]
+    if engine.network.joint is not None:
+        return [*own, ("update", engine.network.joint, "forward")]
+    calls = {"observe": ("observe",), "update": ("remember", "update"), "render": ("resolve", "render")}
+    return own + [(part, engine, method) for part, methods in calls.items() for method in methods]
 
 
 class _Stopwatch:

@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actionparty.config import RolloutConfig, from_json, to_json
+from actionparty.config import AUTO, RolloutConfig, from_json, to_json
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.data.tables import alive_age
+from actionparty.engines.choice import choose, open_engine
+from actionparty.engines.engine import Engine
 from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputError
 from actionparty.model.network import Network
 from actionparty.model.tokens import Subjects
@@ -78,13 +80,26 @@ class BatchRollout:
         network: Network,
         settings: RolloutConfig | None = None,
         device: torch.device | None = None,
+        engine: str | None = None,
     ) -> None:
-        """Sample from ``network``."""
+        """Sample from ``network``, run by an ``engine`` of ``config.ENGINES`` (default: that of the ``settings``)."""
         self.device = device or torch.device("cpu")
         self.network = network.to(self.device).eval()
         self.settings = settings or RolloutConfig()
+        self._wanted = engine or self.settings.engine
+        self.settings = replace(self.settings, engine=choose(self._wanted, self.device, [self.network]))
+        self._engine: Engine | None = None
         self._spec: WorldSpec | None = None
         self._table: _Table | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network; opened when it is first needed."""
+        if self._engine is None:
+            wanted = AUTO if self._wanted == AUTO else self.settings.engine
+            self._engine = open_engine(wanted, self.network, self.device)
+            self.settings = replace(self.settings, engine=self._engine.name)
+        return self._engine
 
     @property
     def spec(self) -> WorldSpec:
@@ -124,6 +139,9 @@ class BatchRollout:
     def _start(self, spec: WorldSpec, settings: RolloutConfig) -> None:
         if settings.snap and spec.name not in self.network.palettes:
             raise InvalidInputError(f"no known tiles of {spec.name} to snap to come with these weights.")
+        if settings.engine != self.settings.engine:
+            self._wanted, self._engine = settings.engine, None
+            settings = replace(settings, engine=choose(settings.engine, self.device, [self.network]))
         self._spec, self.settings = spec, settings
 
     def _first(self, scene: Scene, seed: int) -> dict[str, Tensor]:
@@ -165,7 +183,7 @@ class BatchRollout:
         ids = torch.from_numpy(np.array(action_ids(spec.actions))[chosen]).to(self.device)
         noise, state = self._draw(table, spec)
         sampled = sample_step(
-            self.network,
+            self.engine,
             to_unit(table.context),
             self._subjects(table, ids),
             spec.grid,
@@ -275,7 +293,7 @@ class BatchRollout:
             raise InvalidInputError(f"{len(picked)} forks and {len(seeds)} seeds; give one seed per fork, or none.")
         chosen = torch.tensor(picked, device=self.device)
         other = BatchRollout(self.network, self.settings, self.device)
-        other._spec = self._spec
+        other._engine, other._spec = self._engine, self._spec
         other._table = table.map(lambda x: x[chosen].clone())
         if seeds is not None:
             states = [torch.Generator().manual_seed(seed).get_state() for seed in seeds]

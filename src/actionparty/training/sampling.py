@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from actionparty.config import RolloutConfig
+from actionparty.engines.engine import Engine, TorchEngine
 from actionparty.model.chances import Chances
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
@@ -54,7 +55,7 @@ class SampledStep:
 
 
 def sample_step(
-    network: Network,
+    network: Network | Engine,
     context: Tensor,
     subjects: Subjects,
     grid: tuple[int, int],
@@ -66,16 +67,18 @@ def sample_step(
 ) -> SampledStep:
     """Generate the next frame and states. ``context`` is (B, K, M, 192) in [-1, 1]; see ``Observe.forward``.
 
-    ``known`` are the tiles that may be copied, of a network with a palette; without, everything is drawn. ``chances``
-    says how likely lives end and begin and rewards come; without, lives are left to the flow.
+    The ``network`` is run by PyTorch, unless it comes in an engine. ``known`` are the tiles that may be copied, of a
+    network with a palette; without, everything is drawn. ``chances`` says how likely lives end and begin and rewards
+    come; without, lives are left to the flow.
     """
-    if network.joint is not None:
-        return _sample_joint(network, network.joint, context, subjects, grid, world, noise, settings)
-    observed = network.observe(context, subjects, grid, world)
-    states, position, sound = _resolve_states(network, observed, subjects, noise, settings, chances)
-    resolved = network.render.resolve(observed, encode_states(states), position, states.alive)
+    engine = TorchEngine(network) if isinstance(network, Network) else network
+    if engine.network.joint is not None:
+        return _sample_joint(engine, engine.network.joint, context, subjects, grid, world, noise, settings)
+    observed = engine.observe(context, subjects, grid, world)
+    states, position, sound = _resolve_states(engine, observed, subjects, noise, settings, chances)
+    resolved = engine.resolve(observed, encode_states(states), position, states.alive)
     changed = _open_gate(resolved, noise, settings, trusted=chances is not None)
-    if network.config.subject_tokens:
+    if engine.network.config.subject_tokens:
         changed = changed | _touched(resolved, subjects, states, grid)
     last, known = context[:, -1], known if settings.copy_tiles else None
     changed, choice = _choose(changed, last, known, subjects, (resolved.position, states.alive), grid)
@@ -84,9 +87,8 @@ def sample_step(
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal rendered
-        rendered = network.render(observed, resolved, choice, noisy, time, known)
-        cells: Tensor = rendered.cells
-        return cells
+        rendered = engine.render(observed, resolved, choice, noisy, time, known)
+        return rendered.cells
 
     clean = denoise(predict, chosen_noise, settings.render_steps)
     sound = sound & resolved.gate.isfinite().all(1) & clean.isfinite().flatten(1).all(1)
@@ -99,7 +101,7 @@ def sample_step(
     pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
     features = rendered.subjects, observed.subjects
     lots = None if chances is None else (chances, torch.special.ndtr(noise.states[..., JUMP]))
-    return _sampled(network, pixels, position, states, changed, features, subjects, sound, lots)
+    return _sampled(engine, pixels, position, states, changed, features, subjects, sound, lots)
 
 
 def _choose(
@@ -134,7 +136,7 @@ def _copied(drawn: Tensor, logits: Tensor, known: KnownTiles, lots: Tensor) -> T
 
 
 def _sample_joint(
-    network: Network,
+    engine: Engine,
     joint: Joint,
     context: Tensor,
     subjects: Subjects,
@@ -161,11 +163,11 @@ def _sample_joint(
     )
     pixels = clean[:, split:].reshape(b, -1, CELL_CHANNELS).clamp(-1, 1)
     changed, sound = torch.ones_like(noise.gate, dtype=torch.bool), clean.isfinite().all(1)
-    return _sampled(network, pixels, position, states, changed, (features, features), subjects, sound)
+    return _sampled(engine, pixels, position, states, changed, (features, features), subjects, sound)
 
 
 def _sampled(
-    network: Network,
+    engine: Engine,
     pixels: Tensor,
     position: Tensor,
     states: NextStates,
@@ -175,7 +177,7 @@ def _sampled(
     sound: Tensor,
     lots: tuple[Chances, Tensor] | None = None,
 ) -> SampledStep:
-    said, value, end = network.heads(*features, subjects.mask)
+    said, value, end = engine.heads(*features, subjects.mask)
     odds, over = torch.sigmoid(said), torch.sigmoid(end)
     given = odds > 0.5
     if lots is not None:
@@ -186,7 +188,7 @@ def _sampled(
 
 
 def _resolve_states(
-    network: Network,
+    engine: Engine,
     observed: Observed,
     subjects: Subjects,
     noise: StepNoise,
@@ -194,14 +196,13 @@ def _resolve_states(
     chances: Chances | None,
 ) -> tuple[NextStates, Tensor, Tensor]:
     """Denoise the next states of all subjects together; return them, their positions (B, N, 2), and if finite (B,)."""
-    memory = network.update.remember(observed)
+    memory = engine.remember(observed)
     features = observed.subjects
     drawn: Tensor | None = None
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
         nonlocal features, drawn
-        clean: Tensor
-        clean, features = network.update(observed, memory, noisy, time)
+        clean, features = engine.update(observed, memory, noisy, time)
         if chances is None:
             return clean
         if drawn is None:
@@ -214,9 +215,9 @@ def _resolve_states(
         decode_states(clean),
         subjects,
         observed.grid,
-        lambda: network.update.point(observed, features),
+        lambda: engine.point(observed, features),
         noise.lots,
-        exclusive=settings.exclusive and network.config.together,
+        exclusive=settings.exclusive and engine.network.config.together,
     )
     return states, position, clean.isfinite().flatten(1).all(1)
 

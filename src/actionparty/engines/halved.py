@@ -1,0 +1,72 @@
+"""PyTorch in bfloat16: half the bits, where the processor computes in them natively."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actionparty.engines.engine import TorchEngine
+from actionparty.model.network import Network
+from actionparty.model.observe import Observed
+from actionparty.model.render import Rendered, Resolved
+from actionparty.model.update import UpdateMemory
+
+
+class HalvedEngine:
+    """The network with its matrices in bfloat16; sums, norms and what it answers stay as autocast keeps them."""
+
+    name = "torch-bf16"
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._inner = TorchEngine(_halved(network))
+
+    def _narrow(self) -> torch.autocast:
+        return torch.autocast(self.network.heads.end.weight.device.type, torch.bfloat16)
+
+    def observe(self, *arguments: Any, **named: Any) -> Observed:
+        """See ``Observe.forward``."""
+        with self._narrow():
+            return self._inner.observe(*arguments, **named)
+
+    def remember(self, *arguments: Any, **named: Any) -> UpdateMemory:
+        """See ``Update.remember``."""
+        with self._narrow():
+            return self._inner.remember(*arguments, **named)
+
+    def update(self, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        """See ``Update.forward``."""
+        with self._narrow():
+            return self._inner.update(*arguments, **named)
+
+    def point(self, *arguments: Any, **named: Any) -> Tensor:
+        """See ``Update.point``."""
+        with self._narrow():
+            return self._inner.point(*arguments, **named)
+
+    def resolve(self, *arguments: Any, **named: Any) -> Resolved:
+        """See ``Render.resolve``."""
+        with self._narrow():
+            return self._inner.resolve(*arguments, **named)
+
+    def render(self, *arguments: Any, **named: Any) -> Rendered:
+        """See ``Render.forward``."""
+        with self._narrow():
+            return self._inner.render(*arguments, **named)
+
+    def heads(self, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Heads.forward``."""
+        with self._narrow():
+            return self._inner.heads(*arguments, **named)
+
+
+def _halved(network: Network) -> Network:
+    shared = (network.palettes, network.chances, network._known)
+    copied = copy.deepcopy(network, {id(part): part for part in shared})
+    for module in copied.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+    return copied

@@ -1,0 +1,28 @@
+"""The benchmark of engines measures what it says; nothing here looks at how fast they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benchmarks.engines import apart, main, measure
+from tests.engines.samples import WORLD, engines
+
+
+@pytest.mark.parametrize("name", engines(("onnx",)))
+def test_engines_are_stepped_side_by_side_and_compared(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--world", WORLD, "--engine", name, "--pairs", "2", "--threads", "1", "--write", str(tmp_path / "it.md")]
+    main(line)
+    written = (tmp_path / "it.md").read_text()
+    assert written in capsys.readouterr().out
+    assert f"| `{WORLD}` | torch |" in written
+    assert f"| `{WORLD}` | {name} |" in written
+    assert "batch 1" in written
+
+
+def test_pytorch_beside_itself_is_as_fast_and_the_same() -> None:
+    one, same = measure(WORLD, "all", ["torch"] * 1, 2) * 2
+    assert one.ratio == same.ratio == 1.0
+    assert set(apart("all", ["torch"])["torch"].values()) == {0.0}
