@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from actionparty.checkpoints import read_json
+from actionparty.checkpoints import about, read_json
 from actionparty.config import TrainConfig, from_json
 from actionparty.data.dataset import load_episodes
 from actionparty.data.packed import write_packed
@@ -35,7 +35,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gpu")
     record(["arena"], 120, 0, 1, folder / "set")
     write_packed([WorldTable.of(load_episodes(folder / "set"))], folder / "packed")
-    (folder / "recipe.json").write_text(json.dumps({"train": {"frames": 10_000_000, "batch": 4}}))
+    (folder / "recipe.json").write_text(json.dumps({"train": {"frames": 10_000_000, "batch": 4, "chance_rows": 0}}))
+    heads = {"learn": "heads", "frames": 8, "batch": 4, "chance_rows": 12}
+    (folder / "heads.json").write_text(json.dumps({"train": heads}))
     return folder / "packed"
 
 
@@ -43,6 +45,8 @@ def train(packed: Path, tmp_path: Path, *given: str, **environment: str) -> subp
     own = {
         "DATA": str(packed),
         "CONFIG": str(packed.with_name("recipe.json")),
+        "HEADS": str(packed.with_name("heads.json")),
+        "BENCH": "",
         "OUT": str(tmp_path / "out"),
         "WHEELS": str(tmp_path / "no-wheels"),
         "SITE": str(tmp_path / "site"),
@@ -73,7 +77,8 @@ def stopped(packed: Path, tmp_path: Path) -> Path:
         if not ended.returncode:
             assert "call again to go on" in ended.stdout
             return tmp_path / "run"
-        assert "no weights yet" in ended.stderr, ended.stderr
+        too_short = any(words in ended.stderr for words in ("no weights yet", "nothing is left"))
+        assert too_short, ended.stderr
     raise AssertionError("not one step in 280 s")
 
 
@@ -95,7 +100,18 @@ def test_a_run_stops_at_the_limit_comes_back_and_goes_on_elsewhere(packed: Path,
     assert "finished" in ended.stdout
     assert frames < saved(moved) <= frames + 8
     assert [run["from_frames"] for run in read_json(moved / "run.json")["commands"]] == [0, frames]
-    assert load_network(unpack(out, "weights", tmp_path / "last") / "weights").config.worlds == ("arena",)
+    last = unpack(out, "weights", tmp_path / "last")
+    assert not (last / "weights").exists(), "the weights of the last stage are enough"
+    assert (last / "finished").exists()
+    heads = load_network(last / "heads" / "weights")
+    assert heads.config.worlds == ("arena",)
+    assert set(heads.chances) == {"arena"}
+    before = about(last / "heads" / "weights")["ancestry"]
+    assert ([run["frames"] for run in before["runs"]], before["whole"]) == ([saved(moved)], True)
+    body = load_network(moved / "weights").state_dict()
+    moved_weights = {name for name, value in heads.state_dict().items() if not value.equal(body[name])}
+    assert moved_weights
+    assert all(name.startswith("heads.") for name in moved_weights)
     used: dict[str, Any] = json.loads((out / "mfu.json").read_text())
     assert 0 < used["mfu"] < 1
     assert used["gflop_per_frame"] > 0
@@ -166,7 +182,15 @@ def test_packed_data_need_neither_arrow_nor_pillow(packed: Path) -> None:
     assert int(done.stdout) > 100
 
 
-@pytest.mark.parametrize("name", ["all-worlds-cpu", "all-worlds-gpu"])
+def test_the_gpu_recipe_has_the_loss_settings_of_the_one_in_use() -> None:
+    gpu, cpu = (read_json(CONFIGS / f"all-worlds-{kind}.json")["train"] for kind in ("gpu", "cpu"))
+    sizes = {"frames", "batch", "batch_tokens", "warmup_frames", "learning_rate", "muon_rate", "decay_share"}
+    assert set(cpu) <= set(gpu)
+    assert {key for key in cpu if cpu[key] != gpu[key]} <= sizes | {"checkpoint_seconds"}
+    assert gpu["chance_rows"] == 0, "the heads, which come after it, fit the chances"
+
+
+@pytest.mark.parametrize("name", ["all-worlds-cpu", "all-worlds-gpu", "all-worlds-heads"])
 def test_the_recipes_are_valid(name: str) -> None:
     recipe = read_json(CONFIGS / f"{name}.json")
     assert from_json(TrainConfig, recipe["train"]).batch_tokens > 0

@@ -46,7 +46,9 @@ class Batch:
 def draw_batches(config: TrainConfig, specs: Sequence[WorldSpec], count: int) -> list[Batch]:
     """Draw ``count`` batches with the odds and the sizes of a training with ``config``."""
     tokens = [math.prod(spec.grid) + spec.subjects for spec in specs]
-    odds = torch.tensor([float(t) ** -config.sample_power for t in tokens])
+    odds = torch.tensor(
+        [config.world_odds.get(spec.name, 1.0) * t**-config.sample_power for spec, t in zip(specs, tokens, strict=True)]
+    )
     picks = torch.multinomial(odds, count, replacement=True, generator=torch.Generator().manual_seed(0)).tolist()
     return [Batch(specs[k].name, config.batch_of(math.prod(specs[k].grid), specs[k].subjects)) for k in picks]
 

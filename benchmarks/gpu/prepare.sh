@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Prepare, on a machine with a network, what a training on a machine without one needs, and say what to carry there.
 #
-#   benchmarks/gpu/prepare.sh [DATASET ...]        (default: datasets/all; they are read, never changed)
+#   benchmarks/gpu/prepare.sh [DATASET ...]
 #
-# Makes DATASET-packed (named after the first) and build/gpu/wheels, both ignored by git. Environment:
+# Without arguments: datasets/all, factory, curious and rewarded. Datasets are read, never changed. Makes
+# build/gpu/packed (again only where the datasets are others) and build/gpu/wheels, both ignored by git.
+# Environment:
 #   PYTHON           the interpreter of this project (default: .venv/bin/python)
 #   PYTHON_VERSION   of the machine that will train (default: 3.12)
+#   PACKED           where the packed data go (default: build/gpu/packed)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-datasets=("${@:-datasets/all}")
-packed=${datasets[0]}-packed
+if (($#)); then datasets=("$@"); else datasets=(datasets/all datasets/factory datasets/curious datasets/rewarded); fi
+packed=${PACKED:-build/gpu/packed}
 wheels=build/gpu/wheels
 python=${PYTHON:-.venv/bin/python}
 version=${PYTHON_VERSION:-3.12}
@@ -18,10 +21,19 @@ limit_mib=64
 packages=(einops rich safetensors typer) # what training from a packed dataset imports beside torch and numpy
 
 export PYTHONPATH=src GOMP_SPINCOUNT=0
-if [[ -e $packed ]]; then
-    echo "$packed is there already and is kept; remove it to pack again."
+for dataset in "${datasets[@]}"; do
+    if [[ ! -f $dataset/manifest.jsonl ]]; then
+        echo "error: $dataset is no recorded dataset; docs/training-log.md has the commands that record it." >&2
+        exit 2
+    fi
+done
+from=$(sha256sum -- "${datasets[@]/%//manifest.jsonl}")
+if [[ -f $packed/packed.json && -f $packed.from && $(<"$packed.from") == "$from" ]]; then
+    echo "$packed holds these datasets already."
 else
+    rm -rf "$packed" "$packed.from"
     "$python" -m actionparty pack "${datasets[@]}" --out "$packed"
+    echo "$from" >"$packed.from"
 fi
 
 rm -rf "$wheels"

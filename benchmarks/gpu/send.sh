@@ -3,8 +3,8 @@
 #
 #   benchmarks/gpu/send.sh RUN OUT
 #
-# OUT/weights.tar.gz.000... hold weights, recipe and curves; OUT/state.tar.gz.000... what a resume needs, where that fits
-# beside them. To unpack: cat OUT/weights.tar.gz.* | tar -xz -C RUN
+# OUT/weights.tar.gz.000... hold the weights of the last stage, recipes and curves; OUT/state.tar.gz.000... what a
+# resume needs, where that fits beside them. To unpack: cat OUT/weights.tar.gz.* | tar -xz -C RUN
 set -euo pipefail
 run=$1 out=$2
 part=$((15 * 1024 * 1024))
@@ -15,11 +15,16 @@ if [[ ! -d $run/weights ]]; then
     echo "error: $run has no weights yet: the training was stopped before it saved for the first time." >&2
     exit 1
 fi
+last=weights # those that count: of the last stage that has any (see train.sh)
+if [[ -d $run/heads/weights ]]; then last=heads/weights; fi
 light=() state=()
-for entry in "$run"/*; do
-    name=${entry##*/}
+for entry in "$run"/* "$run"/heads/*; do
+    name=${entry#"$run"/}
     case $name in
-    weights | run.json | log.csv | curves.png) light+=("$name") ;;
+    heads | 'heads/*') ;;
+    "$last" | run.json | log.csv | curves.png | finished | */run.json | */log.csv | */curves.png | */finished)
+        light+=("$name")
+        ;;
     *) state+=("$name") ;;
     esac
 done

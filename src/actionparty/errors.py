@@ -6,6 +6,7 @@ The command line turns an ``ActionPartyError`` into one clear line and exit code
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -35,6 +36,17 @@ class InvalidInputError(ActionPartyError):
 
 class WorkersError(ActionPartyError):
     """Processes, or nodes of a cluster, that should work and don't start."""
+
+
+_NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "out of memory", "ALLOC_FAILED", "Failed to allocate")
+"""What allocators say that raise plain errors: of PyTorch, C++, CUDA, its libraries, and the engines' runtimes."""
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory is short, of the machine or of a GPU."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, Exception) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

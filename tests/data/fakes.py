@@ -135,6 +135,18 @@ class FrailWorld(FakeWorld):
         os._exit(7)
 
 
+class ReluctantWorld(FrailWorld):
+    """Kills one process in each of its episodes with an even seed, at the first step."""
+
+    graves = Path()
+
+    def reset(self, *, seed: int | None = None, scene: Scene | None = None) -> Observation:
+        self.grave = self.graves / f"{seed}"
+        if seed is not None and seed % 2:
+            self.grave.touch()
+        return super().reset(seed=seed, scene=scene)
+
+
 class FakePolicy:
     """Acts at random."""
 
@@ -167,6 +179,13 @@ def make_frail(grave: Path, name: str, subjects: int | None) -> World:
     """Return a world that kills one process, and no second."""
     world = FrailWorld(name, subjects or 2)
     world.grave = grave
+    return world
+
+
+def make_reluctant(graves: Path, name: str, subjects: int | None) -> World:
+    """Return a world each of whose episodes with an even seed kills one process, and no second."""
+    world = ReluctantWorld(name, subjects or 2)
+    world.graves = graves
     return world
 
 

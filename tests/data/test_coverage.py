@@ -214,6 +214,22 @@ def test_numbers_of_subjects_are_told_apart(tmp_path: Path) -> None:
     assert [(w.world.subjects, w.rows) for w in coverage(tmp_path).worlds] == [(2, 30), (3, 30)]
 
 
+def test_several_datasets_are_counted_together(tmp_path: Path) -> None:
+    """A world that two of them have is one world: all counts but those of distinct things add up."""
+    record(["a", "b"], 60, 0, 1, tmp_path / "one", make_world=make_world, make_policy=make_policy)
+    record(["a"], 30, 9, 1, tmp_path / "two", make_world=make_world, make_policy=make_policy)
+    one, two = coverage(tmp_path / "one"), coverage(tmp_path / "two")
+    both = coverage(tmp_path / "one", tmp_path / "two")
+    assert [(w.world.name, w.rows) for w in both.worlds] == [("a", 90), ("b", 60)]
+    assert both.worlds[1] == one.worlds[1]
+    for name in ("removals", "returns", "collisions", "rewards_positive", "resting"):
+        assert getattr(both.worlds[0], name) == getattr(one.worlds[0], name) + getattr(two.worlds[0], name)
+    assert coverage(tmp_path / "one", tmp_path / "one") == one, "what is named twice counts once"
+    write_packed(iter([WorldTable.of(load_episodes(tmp_path / "two"))]), tmp_path / "packed")
+    with pytest.raises(DatasetError, match="is packed"):
+        coverage(tmp_path / "one", tmp_path / "packed")
+
+
 def test_damaged_shards_are_left_out_and_named(tmp_path: Path) -> None:
     record(["a"], 70, 0, 1, tmp_path, shard_steps=30, make_world=make_world, make_policy=make_policy)
     victim = tmp_path / "a" / "mixed-0000001.steps.parquet"

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.data.fakes import DearWorld, FakePolicy, FakeWorld, make_policy, make_world, same
+from tests.data.fakes import DearWorld, FakePolicy, FakeWorld, make_policy, make_reluctant, make_world, same
 
+from actionparty.data import recording
 from actionparty.data.dataset import load_episodes, open_dataset, verify
 from actionparty.data.files import exclusive
 from actionparty.data.inspection import inspect
@@ -167,6 +169,18 @@ def test_a_world_that_fails_is_skipped_and_named(tmp_path: Path) -> None:
     assert summary.rows == {"broken": 0, "a": 50, "deadly": 0}
     assert summary.skipped["broken"] == "RuntimeError: no such level"
     assert "exit code 7" in summary.skipped["deadly"]
+    assert verify(tmp_path / "set") == []
+
+
+def test_a_world_that_dies_now_and_then_is_recorded_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other shard costs a worker: more than a world may lose in a row. The next one is half as long."""
+    monkeypatch.setattr(recording, "MAX_LOSSES", 2)
+    graves = tmp_path / "graves"
+    graves.mkdir()
+    summary = record_fakes(tmp_path / "set", ["a"], 70, workers=1, make_world=partial(make_reluctant, graves))
+    assert {grave.name for grave in graves.iterdir()} == {"0", "1", "2", "3", "4", "5"}
+    assert summary.skipped == {}
+    assert rows(tmp_path / "set") == {"a": [10, 20, 10, 10, 10, 10]}
     assert verify(tmp_path / "set") == []
 
 

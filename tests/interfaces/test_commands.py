@@ -361,7 +361,9 @@ def test_an_exported_checkpoint_brings_all_that_rollout_and_evaluate_need(box: P
     assert report["settings"]["snap"] is True
 
 
-def test_a_card_says_what_was_measured_and_which_worlds_are_experimental(box: Path, tmp_path: Path) -> None:
+def test_a_card_says_what_was_measured_and_which_worlds_are_experimental(
+    box: Path, place: Place, tmp_path: Path
+) -> None:
     shutil.copytree(box, tmp_path / "box")
     report = run("evaluate", box, "--rollouts", 2, "--horizon", 3, "--out", tmp_path / "report", "--json")
     run("card", tmp_path / "box", "--report", tmp_path / "report")
@@ -378,6 +380,15 @@ def test_a_card_says_what_was_measured_and_which_worlds_are_experimental(box: Pa
     assert is_experimental({"ma1": 0.94})
     assert quality(box) == {}
     assert not is_experimental(None)
+    assert "Trained from nothing on 8 frames in 0 minutes." in text
+    assert "60 frames recorded from the simulators by policies that are not noted here" in text
+    line = ("card", tmp_path / "box", "--report", tmp_path / "report")
+    run(*line, "--train", place.data)
+    known = "from the simulators (60 by the policy `mixed`; in `mixed` each subject is `random` or `seek`)"
+    assert known in (tmp_path / "box" / "MODEL_CARD.md").read_text()
+    assert f"hold 0 rows of arena, but {tmp_path / 'box'} was trained on 60" in complaint(
+        *line, "--train", place.held_out
+    )
 
 
 def test_a_card_shows_rewards_where_a_world_has_any(box: Path, tmp_path: Path) -> None:

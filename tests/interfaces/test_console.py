@@ -6,14 +6,17 @@ import errno
 import json
 import logging
 import math
+import subprocess
+import sys
 
 import pytest
+import torch
 import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
 from actionparty.errors import DatasetError, unknown_name
-from actionparty.interfaces import console
+from actionparty.interfaces import cli, console
 
 
 @pytest.mark.parametrize(
@@ -22,7 +25,10 @@ from actionparty.interfaces import console
         (DatasetError("here: damaged"), 2, "error: here: damaged"),
         (unknown_name("world", "coin", ["coins", "arena"]), 2, "Did you mean coins"),
         (KeyboardInterrupt(), 130, "stopped"),
-        (MemoryError(), 2, "out of memory"),
+        (MemoryError(), 2, "out of memory; end other programs"),
+        (RuntimeError("[...] DefaultCPUAllocator: can't allocate memory"), 2, "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), 2, "out of memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2, "disk is full: runs/x"),
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), 2, "Permission denied: runs/x"),
     ],
@@ -39,6 +45,43 @@ def test_what_users_can_mend_is_one_line_and_a_code(error: BaseException, code: 
 @pytest.mark.parametrize("error", [ValueError("x"), AssertionError(), BrokenPipeError(), SystemExit(3), typer.Exit(1)])
 def test_a_bug_keeps_its_traceback(error: BaseException) -> None:
     assert console.explain(error) is None
+
+
+SHORT_OF_MEMORY = """
+import os, resource, sys
+limit = int(sys.argv.pop(1)) << 20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+from actionparty.interfaces.cli import main
+sys.argv[0] = "actionparty"
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits the memory that a process may address")
+def test_a_command_that_runs_out_of_memory_says_which_of_its_options_to_lower() -> None:
+    """A real process with little memory: its allocator refuses in the middle of a batch."""
+    command = ["bench", "coins", "--steps", "1", "--batch", "6000", "--threads", "1", "--engine", "torch"]
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY, "5000", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stderr.splitlines() == ["error: out of memory; lower --batch."]
+    assert done.stdout == ""
+
+
+def test_each_command_names_its_own_options() -> None:
+    group = typer.main.get_command(cli.app)
+    assert isinstance(group, console.Commands)
+    named = {}
+    for name in ("evaluate", "train", "record", "verify"):
+        context = typer.Context(group)
+        context.invoked_subcommand = name
+        named[name] = group.lowered(context)
+    assert named["evaluate"] == ["--batch", "--rollouts"]
+    assert named["train"] == ["--batch", "--batch-tokens", "--worlds-per-step"]
+    assert named["record"] == ["--workers", "--subjects", "--shard-steps"]
+    assert named["verify"] == []
 
 
 def _app(error: BaseException) -> typer.Typer:

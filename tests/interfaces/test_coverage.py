@@ -57,6 +57,17 @@ def test_coverage_refuses_what_is_no_dataset_and_names_a_missing_part(packed: Pa
     assert not out.exists()
 
 
+def test_several_recordings_are_named_in_what_is_written(tmp_path: Path) -> None:
+    for name, seed in (("one", 0), ("two", 5)):
+        run("record", "arena", "--steps", 30, "--seed", seed, "--workers", 1, "--out", tmp_path / name)
+    folders, out = (tmp_path / "one", tmp_path / "two"), tmp_path / "coverage.md"
+    run("coverage", *folders, "--out", out)
+    command = f"actionparty coverage {folders[0]} {folders[1]} --least 20 --out {out}"
+    assert f"1 worlds, 60 rows. Written by `{command}`." in out.read_text()
+    found = run("coverage", *folders, "--json")
+    assert found["datasets"] == [str(folder) for folder in folders]
+
+
 def test_verify_checks_the_parts_of_a_packed_dataset(packed: Path) -> None:
     assert run("verify", packed, "--json")["ok"]
     part = packed / "part-000.zip"

@@ -21,7 +21,7 @@ from actionparty.data import ray_crew
 from actionparty.data.crew import LocalCrew, MakeCrew
 from actionparty.data.dataset import verify
 from actionparty.data.ray_crew import RayCrew, cluster
-from actionparty.data.recording import record
+from actionparty.data.recording import MAX_LOSSES, record
 from actionparty.errors import InvalidInputError, WorkersError
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.labels import build_labels
@@ -94,7 +94,7 @@ def test_a_world_that_kills_every_worker_is_skipped(crew: MakeCrew, workers: int
     worlds = ["deadly", "broken", "a"]
     summary = record(worlds, 50, 0, workers, tmp_path / "set", shard_steps=20, make_crew=crew, **FAKES)  # type: ignore[arg-type]
     assert summary.rows == {"deadly": 0, "broken": 0, "a": 50}
-    assert "died 2 times" in summary.skipped["deadly"]
+    assert f"died {MAX_LOSSES} times" in summary.skipped["deadly"]
     assert summary.skipped["broken"] == "RuntimeError: no such level"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from actionparty.config import RolloutConfig
 from actionparty.data.clips import Clips, WorldClips
 from actionparty.model.chances import NEVER, Chances
 from actionparty.model.network import Network
+from actionparty.training import chances
 from actionparty.training.chances import _said, fit_chances
 from actionparty.training.checkpoint import load_network
 from actionparty.training.lots import StepNoise
@@ -136,6 +139,56 @@ def test_a_finished_run_writes_its_chances(tmp_path: Path) -> None:
     chances = load_network(tmp_path / "run" / "weights").chances
     assert set(chances) == {"arena", "arena_large"}
     assert all(made.table.shape == (3, 2) and made.table.isfinite().all() for made in chances.values())
+
+
+def test_an_interrupted_fit_keeps_what_is_fitted_and_goes_on_with_the_rest(tmp_path: Path) -> None:
+    """The wish to end comes after the first world: its chances are in the weights; the second call adds the other's."""
+    config = replace(QUICK, chance_rows=12)
+    run = trainer(tmp_path / "run", config)
+    while run.frames < config.frames:
+        run.step()
+    run.finish(lambda: bool(run.chances))
+    first = load_network(tmp_path / "run" / "weights")
+    assert set(first.chances) == {"arena"}
+    run.save()
+    assert set(load_network(tmp_path / "run" / "weights").chances) == {"arena"}, "a save keeps them"
+
+    again = trainer(tmp_path / "run", config)
+    assert again.resume()
+    again.run()
+    whole = load_network(tmp_path / "run" / "weights").chances
+    assert set(whole) == {"arena", "arena_large"}
+    assert whole["arena"].table.equal(first.chances["arena"].table)
+    again.step()
+    assert again.chances == {}, "they were of other weights"
+
+
+def test_a_fit_stops_in_the_middle_of_a_world(network: Network, world: WorldClips) -> None:
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(len(asked) == 2)
+        return asked[-1]
+
+    assert fit_chances(network, world, 10_000, generator(), stop) is None
+    assert asked == [False, False, True]
+
+
+def test_ctrl_c_while_chances_are_fitted_ends_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = chances.fit_chances
+    calls: list[str] = []
+
+    def interrupted(network: Network, world: WorldClips, *rest: Any) -> Chances | None:
+        calls.append(world.spec.name)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return fit(network, world, *rest)
+
+    monkeypatch.setattr("actionparty.training.trainer.fit_chances", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "run", replace(QUICK, chance_rows=12)).run()
+    assert calls == ["arena", "arena_large"]
+    assert set(load_network(tmp_path / "run" / "weights").chances) == {"arena"}
 
 
 def test_a_run_without_rows_for_them_leaves_chances_out(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ from actionparty.worlds import catalogue, policies
 
 FIRST_EVALUATION_SEED = 1_000_000
 """Seed labels from here on are never trained on."""
-MAX_LOSSES = 2
-"""Workers that may die over a world before it is skipped."""
+MAX_LOSSES = 4
+"""Workers that may die over a world, without a finished shard in between, before it is skipped. After each the next
+shard is half as long: a simulator that aborts now and then gets through a short one."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a world, its rows recorded so far and its rows wanted."""
@@ -136,6 +137,7 @@ class Job:
     """Rows so far of each shard k that a worker is recording"""
     failure: str = ""
     losses: int = 0
+    """Workers that died over it since its last finished shard"""
 
     def name(self, k: int) -> str:
         """Return the name of shard ``k`` in the dataset."""
@@ -210,6 +212,7 @@ class Schedule:
 
     def _send(self, worker: int, hand: Hand, job: Job) -> None:
         k, limit = job.waiting()[0]
+        limit = max(1, limit >> job.losses)  # a shorter one is as if its episode ended: the plan makes up for it
         _check_label(job.seed, k)
         self._staged += 1
         hand.job, hand.shard = job, k
@@ -241,6 +244,7 @@ class Schedule:
         if isinstance(message, Done):
             commit(self._dataset, Shard.of(job.name(k), message.summary, message.files), staged)
             job.done[k] = len(message.summary)
+            job.losses = 0
             self.committed += 1
         elif message.fatal is not None:
             raise message.fatal
@@ -261,7 +265,7 @@ class Schedule:
             del hand.job.busy[hand.shard]
             hand.job.losses += 1
             if hand.job.losses == MAX_LOSSES:  # workers still at it may die later
-                hand.job.failure = f"its worker process died {hand.job.losses} times ({lost.reason})"
+                hand.job.failure = f"its worker process died {hand.job.losses} times in a row ({lost.reason})"
         self._hands[self._crew.hire()] = Hand()
 
 

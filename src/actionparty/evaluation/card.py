@@ -1,12 +1,14 @@
 """The model card of a checkpoint: data, recipe, compute, results world by world, limits.
 
-Everything in it is read from the checkpoint's ``config.json`` and from a report about these very weights.
+Everything in it is read from the checkpoint's ``config.json``, from a report about these very weights, and from the
+manifests of the datasets that they were trained on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,12 @@ from actionparty.checkpoints import (
     is_experimental,
     write_json,
 )
+from actionparty.data.dataset import open_dataset
 from actionparty.data.files import write_atomic
+from actionparty.data.recording import FIRST_EVALUATION_SEED
 from actionparty.errors import CheckpointError, InvalidInputError
 from actionparty.evaluation.folder import REPORT
+from actionparty.training.ancestry import ancestry_of
 
 _KEPT = (
     *("subjects", "rollouts", "horizon", "detector", "ma1", "ma1_moving", "sa1", "ma", "sp_mean", "ea", "alive_gap"),
@@ -42,13 +47,15 @@ _COLUMNS = {
 """What the card shows of each world, where any was measured."""
 
 
-def write_card(checkpoint: Path, report: Path, notes: str = "") -> Path:
+def write_card(checkpoint: Path, report: Path, notes: str = "", trained_on: Sequence[Path] = ()) -> Path:
     """Write the card and the figures of ``report`` (a report folder, or its report.json) beside the weights.
 
-    ``notes`` is Markdown to put under "Limits". Returns the path of the card.
+    ``notes`` is Markdown to put under "Limits"; the recordings ``trained_on`` tell which policies acted in them.
+    Returns the path of the card.
 
     Raises:
-        InvalidInputError: no report there, or one of other weights.
+        InvalidInputError: no report there, or one of other weights; or other recordings than those it was trained on.
+        DatasetError: one of the recordings can't be read.
         CheckpointError: the checkpoint can't be read or written.
     """
     values = _read_report(report)
@@ -60,10 +67,34 @@ def write_card(checkpoint: Path, report: Path, notes: str = "") -> Path:
     quality = {name: {k: found[k] for k in _KEPT if k in found} for name, found in values["worlds"].items()}
     for name, found in values["worlds"].items():
         quality[name]["sp"] = found.get("sp", {})
+    policies = _policies(checkpoint, trained_on) if trained_on else {}
     write_json(checkpoint / QUALITY, {"checkpoint": values["checkpoint"], "worlds": quality})
     path = checkpoint / CARD
-    write_atomic(path, card(checkpoint, values, notes).encode())
+    write_atomic(path, card(checkpoint, values, notes, policies).encode())
     return path
+
+
+def _policies(checkpoint: Path, datasets: Sequence[Path]) -> dict[str, int]:
+    """Return how many rows each policy recorded of what a checkpoint was trained on, by the datasets' manifests.
+
+    Raises:
+        InvalidInputError: they hold more or fewer rows of a world than it was trained on.
+    """
+    rows: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    trained = {name: world["recorded_frames"] for name, world in about(checkpoint).get("worlds", {}).items()}
+    for dataset in dict.fromkeys(datasets):
+        for shard in open_dataset(dataset).shards.values():
+            if shard.seed < FIRST_EVALUATION_SEED and shard.world.name in trained:
+                found[shard.world.name] += shard.rows
+                rows[shard.policy] += shard.rows
+    for name, wanted in trained.items():
+        if found[name] != wanted:
+            raise InvalidInputError(
+                f"{', '.join(map(str, datasets))}: hold {found[name]:,} rows of {name}, but {checkpoint} was trained "
+                f"on {wanted:,}; give the datasets that it was trained on."
+            )
+    return dict(rows.most_common())
 
 
 def _read_report(path: Path) -> dict[str, Any]:
@@ -78,8 +109,8 @@ def _read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def card(checkpoint: Path, report: Mapping[str, Any], notes: str) -> str:
-    """Return the card as Markdown."""
+def card(checkpoint: Path, report: Mapping[str, Any], notes: str, policies: Mapping[str, int]) -> str:
+    """Return the card as Markdown; ``policies`` are the rows that each recorded, empty where that is not known."""
     origin = about(checkpoint)
     if "train" not in origin or "worlds" not in origin:
         raise CheckpointError(f"{checkpoint}: its configuration does not say how it was trained.")
@@ -87,7 +118,7 @@ def card(checkpoint: Path, report: Mapping[str, Any], notes: str) -> str:
     parts = (
         "# Model card",
         _what(report["checkpoint"], size, origin),
-        _training(origin),
+        _training(origin, policies),
         _results(report),
         _limits(report, notes),
     )
@@ -105,16 +136,47 @@ def _what(weights: str, size: int, origin: Mapping[str, Any]) -> str:
     )
 
 
-def _training(origin: Mapping[str, Any]) -> str:
+def _training(origin: Mapping[str, Any], policies: Mapping[str, int]) -> str:
     recorded = sum(world["recorded_frames"] for world in origin["worlds"].values())
     recipe = json.dumps(origin["train"])
     return (
         "## Data and training\n\n"
-        f"{recorded:,} frames recorded from the simulators by random and seeking policies (docs/data.md; seed labels "
-        f"under 1,000,000). This run learned from {origin['frames']:,} frames in {origin['seconds'] / 60:.0f} minutes; "
-        "the runs before it, and the machine, are in docs/training-log.md. Its recipe:\n\n"
+        f"{recorded:,} frames recorded from the simulators {_recorded_by(policies)} (docs/data.md; seed labels under "
+        f"1,000,000). {_compute(origin)}\n\nThe machine is in docs/training-log.md. The recipe of this last run:\n\n"
         f"```json\n{recipe}\n```"
     )
+
+
+def _recorded_by(policies: Mapping[str, int]) -> str:
+    if not policies:
+        return "by policies that are not noted here"
+    shares = [f"{rows:,} by the policy `{name}`" for name, rows in policies.items()]
+    mixed = "; in `mixed` each subject is `random` or `seek`" if "mixed" in policies else ""
+    return f"({', '.join(shares)}{mixed})"
+
+
+def _compute(origin: Mapping[str, Any]) -> str:
+    """Return the frames and minutes of the run and of those before it, as far as they are known."""
+    before = ancestry_of(origin)
+    if not before.runs and before.whole:
+        return f"Trained from nothing on {origin['frames']:,} frames in {_minutes(origin['seconds'])}."
+    least, count = "" if before.whole else "at least ", len(before.runs) + 1
+    frames, seconds = before.frames + origin["frames"], before.seconds + origin["seconds"]
+    text = f"Trained on {least}{frames:,} frames in {least}{_minutes(seconds)}, over {least}{count} runs:"
+    rows = [
+        f"| `{run.weights}` | {run.learn} | {run.worlds} | {run.frames:,} | {_minutes(run.seconds)} |"
+        for run in before.runs
+    ]
+    learned, worlds = origin["train"].get("learn", "all"), len(origin["worlds"])
+    rows.append(f"| these | {learned} | {worlds} | {origin['frames']:,} | {_minutes(origin['seconds'])} |")
+    if not before.whole:
+        rows.insert(0, "| unknown runs before | | | unknown | unknown |")
+    table = "\n".join(["| weights | learned | worlds | frames | time |", "| --- | --- | --: | --: | --: |", *rows])
+    return f"{text}\n\n{table}\n\n"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} minutes"
 
 
 def _results(report: Mapping[str, Any]) -> str:

@@ -17,6 +17,10 @@ def card(
     notes: Annotated[
         Path | None, typer.Option(help="Markdown file with more to say on limits.", show_default=False)
     ] = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(help="Dataset it was trained on, for who acted in it; may be given several times."),
+    ] = None,
 ) -> None:
     """Write the model card of a checkpoint, and which of its worlds are experimental.
 
@@ -26,13 +30,13 @@ def card(
 
     Examples:
       actionparty evaluate party --out outputs/party
-      actionparty card party --report outputs/party
+      actionparty card party --report outputs/party --train datasets/party
     """
     from actionparty.checkpoints import find_checkpoint
     from actionparty.evaluation.card import write_card
 
     text = "" if notes is None else _read(notes)
-    console.tell(f"{write_card(find_checkpoint(checkpoint), report, text)}")
+    console.tell(f"{write_card(find_checkpoint(checkpoint), report, text, train or ())}")
 
 
 def _read(path: Path) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from actionparty.errors import InvalidInputError
 from actionparty.interfaces import console
-from actionparty.interfaces.commands_data import DatasetPath, Json
+from actionparty.interfaces.commands_data import Json
 
 if TYPE_CHECKING:
     from actionparty.data.coverage import Coverage, Effects, WorldCoverage
@@ -53,16 +53,16 @@ class _Table:
 
 
 def coverage(
-    dataset: DatasetPath,
+    datasets: Annotated[list[Path], typer.Argument(help="Folders of datasets, counted together.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(help="Write the report here, as Markdown; an earlier one is replaced.")
     ] = None,
     least: Annotated[int, typer.Option(min=1, help="What there is less of is named as thin.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show what a dataset covers: actions, their effects, collisions, returns.
+    """Show what datasets cover: actions, their effects, collisions, returns.
 
-    For recorded and packed datasets alike; what is thin comes last, so that
+    For recordings, which are counted together, or a packed dataset; what is thin comes last, so that
     one sees what to record more of. Which change an action caused is not
     recorded: effects are told by changes close to a subject, compared with
     subjects that stood still.
@@ -70,7 +70,7 @@ def coverage(
     Examples:
       actionparty coverage datasets/party
       actionparty coverage datasets/party --least 100 --json
-      actionparty coverage datasets/party --out coverage.md
+      actionparty coverage datasets/party datasets/more --out coverage.md
     """
     from actionparty.data.coverage import coverage as count
     from actionparty.data.coverage import thin_spots
@@ -78,14 +78,14 @@ def coverage(
 
     if out is not None:
         _check_replaceable(out)
-    found = count(dataset)
+    found = count(*datasets)
     thin = thin_spots(found.worlds, least)
     if out is not None:
-        command = f"actionparty coverage {dataset} --least {least} --out {out}"
+        command = f"actionparty coverage {' '.join(map(str, datasets))} --least {least} --out {out}"
         write_atomic(out, _document(command, found, thin, least).encode())
     if as_json:
         worlds = [asdict(world) for world in found.worlds]
-        head = {"dataset": str(dataset), "out": str(out) if out else None, "damaged": found.damaged}
+        head = {"datasets": list(map(str, datasets)), "out": str(out) if out else None, "damaged": found.damaged}
         console.print_json({**head, "least": least, "worlds": worlds, "thin": thin})
         return
     if out is None:

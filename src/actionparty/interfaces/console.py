@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from actionparty.errors import ActionPartyError, InvalidInputError
+from actionparty.errors import ActionPartyError, InvalidInputError, no_memory
 
 PIPE_WIDTH = 240
 """Columns of a table that goes to a file or a pipe."""
@@ -30,6 +30,8 @@ ERR = Console(stderr=True)
 NOT_ALL_WELL = 1
 USER_ERROR = 2
 INTERRUPTED = 130
+_HOLD_MEMORY = ("batch", "batch_tokens", "worlds_per_step", "rollouts", "workers", "subjects", "mosaic", "shard_steps")
+"""Parameters of commands by which the memory that they need grows, the first ones most."""
 
 
 class Notes(logging.Handler):
@@ -99,14 +101,18 @@ def check_new(out: Path) -> None:
         raise InvalidInputError(f"{out} exists already: choose another --out.")
 
 
-def explain(error: BaseException) -> tuple[str, int] | None:
-    """Return what to tell the user about ``error`` and the exit code; None for a bug, which keeps its traceback."""
+def explain(error: BaseException, lower: Sequence[str] = ()) -> tuple[str, int] | None:
+    """Return what to tell the user about ``error`` and the exit code; None for a bug, which keeps its traceback.
+
+    ``lower`` are the options of the command by which the memory that it needs grows.
+    """
     if isinstance(error, ActionPartyError):
         return f"error: {error}", USER_ERROR
     if isinstance(error, KeyboardInterrupt):
         return "stopped; what was finished is kept.", INTERRUPTED
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "error: out of memory; lower the batch, the number of workers or the number of rollouts.", USER_ERROR
+    if no_memory(error):
+        todo = f"lower {' or '.join(lower)}" if lower else "end other programs, or take a machine with more of it"
+        return f"error: out of memory; {todo}.", USER_ERROR
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return f"error: {_explain_os(error)}", USER_ERROR
     return None
@@ -127,7 +133,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BaseException as error:
-            told = explain(error)
+            told = explain(error, self.lowered(ctx))
             if told is None:
                 raise
             text, code = told
@@ -135,3 +141,9 @@ class Commands(TyperGroup):
             line = Text.assemble((mark, "bold red"), rest) if mark and not head else Text(text)
             ERR.print(line, soft_wrap=True, highlight=False)
             raise typer.Exit(code) from error
+
+    def lowered(self, ctx: Any) -> list[str]:
+        """Return the options of the command that ran which can be lowered where memory is short."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        known = {parameter.name: parameter.opts[0] for parameter in (command.params if command else ())}
+        return [known[name] for name in _HOLD_MEMORY if name in known]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -33,11 +34,17 @@ class _Cases:
 
 
 @torch.inference_mode()
-def fit_chances(network: Network, world: WorldClips, rows: int, generator: torch.Generator) -> Chances | None:
-    """Return the chances of ``world``, from at most ``rows`` rows; None for a network without stages.
+def fit_chances(
+    network: Network,
+    world: WorldClips,
+    rows: int,
+    generator: torch.Generator,
+    stop: Callable[[], bool] = lambda: False,
+) -> Chances | None:
+    """Return the chances of ``world``, from at most ``rows`` rows; None for a network without stages, or after a stop.
 
     A third of the rows are such with a life that changes, a third such with a reward, as far as there are so many; each
-    row counts for as many as it stands for.
+    row counts for as many as it stands for. ``stop`` is asked before each batch of them.
     """
     if network.joint is not None:
         return None
@@ -51,6 +58,8 @@ def fit_chances(network: Network, world: WorldClips, rows: int, generator: torch
         part = targets[kind]
         chosen = part[torch.randperm(len(part), generator=generator, device=part.device)[: rows // 3]]
         for some in torch.split(chosen, _BATCH) if len(chosen) else ():
+            if stop():
+                return None
             clips = world.at(some, network.config.context, network.config.memory)
             cases.append(_said(network, world, clips, len(part) / len(chosen), generator))
     all_ = _Cases(*(torch.cat([getattr(case, field.name) for case in cases]).cpu() for field in fields(_Cases)))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 import torch.distributed as dist
 
 from actionparty.config import TrainConfig
-from actionparty.errors import ActionPartyError
+from actionparty.errors import ActionPartyError, no_memory
 
 
 class NonFiniteError(ActionPartyError):
@@ -35,7 +34,7 @@ def explained(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if _no_memory(error):
+        if no_memory(error):
             batch, tokens = config.batch, config.batch_tokens or "no limit"
             raise OutOfMemoryError(
                 f"out of memory in a training step. Lower --batch (now {batch}), or --batch-tokens (now {tokens}) "
@@ -47,11 +46,6 @@ def explained(config: TrainConfig) -> Iterator[None]:
                 "machine. Start all of them again with --resume: the run goes on from its last saved state."
             ) from error
         raise
-
-
-def _no_memory(error: Exception) -> bool:
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(words in str(error) for words in ("DefaultCPUAllocator", "std::bad_alloc"))
 
 
 def _lost(error: Exception) -> bool:

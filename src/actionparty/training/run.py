@@ -14,6 +14,8 @@ from actionparty.checkpoints import read_json, write_json
 from actionparty.config import ModelConfig, TrainConfig, from_json, to_json
 from actionparty.data.clips import WorldClips
 from actionparty.errors import CheckpointError, InvalidInputError
+from actionparty.training.ancestry import KEY as ANCESTRY
+from actionparty.training.ancestry import ancestry_of
 from actionparty.training.processes import Processes
 from actionparty.training.trainer import Trainer
 
@@ -42,7 +44,9 @@ def start_run(
     processes = processes or Processes()
     processes.main_only(lambda: _check_folder(folder, model, worlds, resume))
     trainer = Trainer(folder, model, config, worlds, processes=processes)
-    if not trainer.resume() and init is not None:
+    if trainer.resume():
+        trainer.ancestry = ancestry_of(read_json(folder / RECIPE))
+    elif init is not None:
         trainer.start_from(init)
     trainer.check_same()
     processes.main_only(lambda: _write_recipe(trainer))
@@ -80,6 +84,7 @@ def _write_recipe(trainer: Trainer) -> None:
     values = {
         "model": to_json(trainer.model),
         "train": to_json(trainer.config),
+        ANCESTRY: trainer.ancestry.to_json(),
         "commands": [*history, command],
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -16,13 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from actionparty.checkpoints import WEIGHTS, about
 from actionparty.config import ModelConfig, TrainConfig, to_json
 from actionparty.data.clips import Clips, WorldClips
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.model.chances import Chances
 from actionparty.model.network import Network
+from actionparty.training.ancestry import KEY as ANCESTRY
+from actionparty.training.ancestry import Ancestry, descend
 from actionparty.training.chances import fit_chances
-from actionparty.training.checkpoint import load_state, save_state, save_weights, start_from
+from actionparty.training.checkpoint import load_network, load_state, save_state, save_weights, start_from
 from actionparty.training.failures import NonFiniteError, explained
 from actionparty.training.interrupt import DeferredInterrupt
 from actionparty.training.log import CURVES, Progress, TrainingLog, Window, averages
@@ -99,6 +102,9 @@ class Trainer:
         self.frames = 0
         self.steps = 0
         self.seconds = 0.0
+        self.chances: dict[str, Chances] = {}
+        """Fitted to the weights as they are now; empty while they still learn"""
+        self.ancestry = Ancestry()
         self.bf16 = config.bf16 == "on" or (config.bf16 == "auto" and fast_bf16(self.device))
         self.odds = torch.tensor(world_odds(self.worlds, config), device=self.device)
         if config.compile:
@@ -112,6 +118,7 @@ class Trainer:
     def start_from(self, folder: Path) -> list[str]:
         """Take over the weights of another checkpoint; return the names of weights that it lacks."""
         fresh = start_from(self.network, folder)
+        self.ancestry = descend(folder)
         self.average = MovingAverage(self.network, self.config.ema)
         return fresh
 
@@ -122,6 +129,9 @@ class Trainer:
         progress = load_state(self.folder, self.network, self.optimizer, self.average)
         self.frames, self.steps = int(progress["frames"]), int(progress["steps"])
         self.seconds = float(progress["seconds"])
+        weights = self.folder / "weights"
+        if self.frames >= self.config.frames and (weights / WEIGHTS).exists():  # perhaps it was stopped while it fitted
+            self.chances = load_network(weights).chances if about(weights).get("frames") == self.frames else {}
         return True
 
     def check_same(self) -> None:
@@ -133,6 +143,7 @@ class Trainer:
     def step(self) -> dict[str, float]:
         """Learn from ``worlds_per_step`` batches, this process from its share; return the parts of their mean loss."""
         self.optimizer.zero_grad()
+        self.chances = {}
         table = torch.zeros(self.config.worlds_per_step, len(_COLUMNS), dtype=torch.float64, device=self.device)
         for batch in self.share[:-1]:
             with self.processes.alone(self.parallel):
@@ -183,22 +194,31 @@ class Trainer:
         """Write the state to resume from and the averaged weights to use."""
         progress = {"frames": self.frames, "steps": self.steps, "seconds": self.seconds}
         save_state(self.folder, self.network, self.optimizer, self.average, progress)
-        self._save_weights({})
+        self._save_weights()
 
-    def finish(self) -> None:
-        """Write the weights again with what is fitted to the recordings once they are learned: the chances."""
+    def finish(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Write the weights again with what is fitted to the recordings once they are learned: the chances.
+
+        Once ``stop`` says so, what is fitted by then is written, within a batch; the next call fits the rest.
+        """
         network = Network(self.model).to(self.device).eval()
         network.load_state_dict(self.average.weights)
-        chances = {}
+        saved = time.monotonic()
         for name, world in self.worlds.items():
+            if name in self.chances or stop():
+                continue
             generator = torch.Generator(device=self.device).manual_seed(self.config.seed)
-            if (odds := fit_chances(network, world, self.config.chance_rows, generator)) is not None:
-                chances[name] = odds
-        self._save_weights(chances)
+            odds = fit_chances(network, world, self.config.chance_rows, generator, stop)
+            if odds is not None:
+                self.chances[name] = odds
+            if time.monotonic() - saved > self.config.checkpoint_seconds:
+                self._save_weights()
+                saved = time.monotonic()
+        self._save_weights()
 
-    def _save_weights(self, chances: Mapping[str, Chances]) -> None:
+    def _save_weights(self) -> None:
         palettes = {name: world_tiles(world) for name, world in self.worlds.items()}
-        save_weights(self.folder / "weights", self.model, self.average.weights, self.about(), palettes, chances)
+        save_weights(self.folder / "weights", self.model, self.average.weights, self.about(), palettes, self.chances)
 
     def about(self) -> dict[str, Any]:
         """Return what the weights' ``config.json`` says of their origin."""
@@ -206,6 +226,7 @@ class Trainer:
             "frames": self.frames,
             "seconds": round(self.seconds),
             "parameters": self.network.parameters_count,
+            ANCESTRY: self.ancestry.to_json(),
             "train": to_json(self.config),
             "worlds": {
                 name: {
@@ -245,7 +266,7 @@ class Trainer:
                     saved = time.monotonic()
             self._save(log)
             if self.frames >= self.config.frames and self.config.chance_rows:
-                self.processes.main_only(self.finish)
+                self.processes.main_only(lambda: self.finish(lambda: interrupt.asked))
             stopped, _ = self.processes.agree(interrupt.asked, False)
         if stopped:
             raise KeyboardInterrupt
