@@ -13,7 +13,7 @@ from actionparty.engines.check import differences
 from actionparty.engines.engine import Engine, TorchEngine
 from actionparty.engines.export import operation
 from actionparty.engines.graph_engine import GraphEngine, Run
-from actionparty.engines.halved import HalvedEngine
+from actionparty.engines.halved import HalvedEngine, native_bf16
 from actionparty.engines.onnx_runtime import OnnxGraph, to_int8
 from actionparty.engines.openvino_runtime import OpenVinoGraph
 from actionparty.engines.store import graphs, ready
@@ -42,13 +42,6 @@ def lacks(name: str) -> str | None:
     if name == "torch-bf16" and not native_bf16():
         return "the engine torch-bf16 is for processors that compute in bfloat16, and this one does not"
     return None
-
-
-def native_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices natively (emulated, they are 40 to 500 times slower)."""
-    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    named = any(capable.get(kind) for kind in ("avx512_bf16", "amx_bf16", "arm_bf16"))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and named
 
 
 def choose(wanted: str, device: torch.device | None, networks: Iterable[Network]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from actionparty.checkpoints import WEIGHTS, about
 from actionparty.config import ModelConfig, TrainConfig, to_json
 from actionparty.data.clips import Clips, WorldClips
+from actionparty.engines.halved import native_bf16
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.model.chances import Chances
 from actionparty.model.network import Network
@@ -289,11 +290,4 @@ def fast_bf16(device: torch.device) -> bool:
     """Whether ``device`` multiplies bfloat16 matrices natively (emulated, they are 40 to 500 times slower)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _avx512_bf16()
-    return False
-
-
-def _avx512_bf16() -> bool:
-    capability = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16") or capability.get("arm_bf16"))
+    return device.type == "cpu" and native_bf16()
