@@ -5,6 +5,7 @@ subject did it: the wait for the tick, the model, the wire. Linux only (memory i
 
 python benchmarks/play_load.py                     # 2 people, 7 subjects; then 50 + 8 people in 4 rooms for 5 minutes
 python benchmarks/play_load.py --warm-up 10 --seconds 30 --keys 40
+python benchmarks/play_load.py --checkpoint all --viewers all --keys 0 --seconds 0   # bandwidth of a viewer, each world
 """
 
 from __future__ import annotations
@@ -178,6 +179,33 @@ async def press(person: Viewer, keys: int, seed: int) -> list[float]:
     return seconds
 
 
+async def bandwidth(server: Server, worlds: list[str], seconds: float) -> dict[str, Any]:
+    """Watch each world alone, policies in all seats; what a step took is told for ``HZ`` steps a second."""
+    known = [card["name"] for card in server.get("/api/worlds")]
+    taken = {world: await watched(server, world, seconds) for world in (known if worlds == ["all"] else worlds)}
+    worst = sorted(taken, key=lambda world: -taken[world])
+    return {
+        "seconds_each": seconds,
+        "kB_per_s_per_viewer_at_8_hz": {world: round(taken[world], 1) for world in worst},
+        "mean": round(float(np.mean(list(taken.values()))), 1),
+        "worst": worst[0],
+    }
+
+
+async def watched(server: Server, world: str, seconds: float) -> float:
+    """Return the kB/s of one viewer of a room at ``HZ``, without what comes once at the beginning."""
+    viewer = Viewer(server.room(world))
+    task = asyncio.create_task(viewer.run())
+    while len(viewer.steps) < 3:
+        await asyncio.sleep(0.02)
+    bytes_before, first = viewer.bytes_in, viewer.steps[-1]
+    await asyncio.sleep(seconds)
+    steps = viewer.steps[-1] - first
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return (viewer.bytes_in - bytes_before) / steps * HZ / 1e3
+
+
 async def crowd(server: Server, worlds: list[str], warm_up: float, seconds: float) -> dict[str, Any]:
     """Fill four rooms with 8 players and 50 spectators; measure when they have played for ``warm_up`` seconds."""
     urls = [server.room(worlds[i % len(worlds)]) for i in range(ROOMS)]
@@ -230,7 +258,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="starter")
     parser.add_argument("--world", default="commons_harvest__open", help="of the latency measurement")
-    parser.add_argument("--keys", type=int, default=100, help="of each of the two people")
+    parser.add_argument("--keys", type=int, default=100, help="of each of the two people; 0 leaves the latency out")
+    parser.add_argument("--viewers", action="append", help="a world whose bandwidth is measured too; `all`: each one")
+    parser.add_argument("--viewer-seconds", type=float, default=10.0, help="for which each of those is watched")
     parser.add_argument("--load-world", action="append", help="of the four rooms; default: the crowded kitchen")
     parser.add_argument("--seconds", type=float, default=300.0, help="of the load; 0 leaves it out")
     parser.add_argument("--warm-up", type=float, default=WARM_UP, help="of the load, before anything is measured")
@@ -241,8 +271,11 @@ def main() -> None:
             "server_starts_s": round(server.seconds_to_start, 2),
             "cores": os.cpu_count(),
             "load_average_before": round(os.getloadavg()[0], 1),
-            "latency": asyncio.run(latency(server, options.world, options.keys)),
         }
+        if options.keys:
+            result["latency"] = asyncio.run(latency(server, options.world, options.keys))
+        if options.viewers:
+            result["bandwidth"] = asyncio.run(bandwidth(server, options.viewers, options.viewer_seconds))
         if options.seconds:
             worlds = options.load_world or ["collaborative_cooking__crowded"]
             result["load"] = asyncio.run(crowd(server, worlds, options.warm_up, options.seconds))

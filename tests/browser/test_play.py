@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from actionparty.rollout.scenes import load_scene
-from actionparty.types import FACING_STEPS
+from actionparty.types import FACING_STEPS, Frame
 
 pytest.importorskip("pydantic", reason="needs the server: pip install 'actionparty[serve]'")
 from tests.browser.serving import Cable, OpenPage, Watched, open_room
@@ -64,6 +64,60 @@ def test_a_visitor_picks_a_world_and_moves(base: str, open_page: OpenPage) -> No
     me.wait_for("() => document.querySelector('.seat.mine').dataset.action === 'noop'")
     assert me.page.locator(".seat").count() == 9
     assert "room=" in me.page.url
+
+
+PIXELS = """image => {
+    const c = new OffscreenCanvas(image.naturalWidth ?? image.width, image.naturalHeight ?? image.height);
+    const pen = c.getContext("2d");
+    pen.drawImage(image, 0, 0);
+    return {w: c.width, h: c.height, p: [...pen.getImageData(0, 0, c.width, c.height).data]};
+}"""
+
+
+def pixels(page: Watched, selector: str) -> Frame:
+    """Return what a picture shows, (H, W, 3)."""
+    got = page.page.locator(selector).evaluate(PIXELS)
+    return np.array(got["p"], np.uint8).reshape(got["h"], got["w"], 4)[..., :3]
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_the_gallery_shows_rooms_live(base: str, open_page: OpenPage, motion: str) -> None:
+    room, ada, guest = open_room(base, CROWDED), open_page("Ada"), open_page("Guest", reduced_motion=motion)
+    ada.enter(base, room)
+    guest.page.goto(base)
+    picture = f".room[data-room='{room}'] img"
+    guest.wait_for("s => document.querySelector(s)?.naturalWidth > 0", picture)
+    first, address = pixels(guest, picture), guest.page.locator(picture).get_attribute("src")
+    assert "1 person" in guest.page.locator(f".room[data-room='{room}']").inner_text()
+    if motion == "reduce":
+        guest.page.wait_for_timeout(4000)
+        assert guest.page.locator(picture).get_attribute("src") == address
+    else:
+        guest.wait_for("([s, a]) => document.querySelector(s).getAttribute('src') !== a", [picture, address])
+        ada.pause()
+        guest.page.wait_for_timeout(4000)
+        np.testing.assert_array_equal(pixels(guest, picture), ada.picture())
+    assert any(np.array_equal(first, seen.frame) for seen in ada.frames.values()), "it is a frame that was generated"
+    guest.page.locator(f".room[data-room='{room}']").click()
+    guest.wait_for_step(0)
+    assert f"room={room}" in guest.page.url
+
+
+def test_the_cards_play_films_that_were_generated_while_nobody_played(base: str, open_page: OpenPage) -> None:
+    guest = open_page("Guest", reduced_motion="no-preference")
+    guest.page.goto(base)
+    card = f"[data-world='{CROWDED}'] canvas"
+    guest.wait_for("s => document.querySelector(s)?.hidden === false", card)
+    seen = set()
+    for frame in (2, 7, 12):
+        guest.wait_for("([s, n]) => Number(document.querySelector(s).dataset.frame) === n", [card, frame])
+        seen.add(pixels(guest, card).tobytes())
+    assert len(seen) > 1, "it moves"
+    still = open_page("Still")
+    still.page.goto(base)
+    still.wait_for("w => document.querySelector(`[data-world='${w}'] img`)?.naturalWidth > 0", CROWDED)
+    still.page.wait_for_timeout(2000)
+    assert still.page.locator(".card canvas:visible").count() == 0, "not for those who want no motion"
 
 
 def test_two_pages_in_one_room_see_the_same_frames(base: str, open_page: OpenPage) -> None:

@@ -53,6 +53,18 @@ export function thumbnail(world: string, scene: number): string {
   return withKey(`/api/worlds/${encodeURIComponent(world)}/${scene}.png`);
 }
 
+/** Return the address of what a room shows now: another one each time, so that it is asked for again. */
+export function roomPicture(room: string): string {
+  return withKey(`/api/rooms/${encodeURIComponent(room)}.png`, { t: String(Date.now()) });
+}
+
+/** Return the film of a world, its frames side by side; null where there is none, "later" where it is not made yet. */
+export async function fetchFilm(world: string): Promise<ImageBitmap | null | "later"> {
+  const response = await fetch(withKey(`/api/worlds/${encodeURIComponent(world)}/film.png`));
+  if (response.status === 202) return "later";
+  return response.status === 200 ? createImageBitmap(await response.blob()) : null;
+}
+
 async function request<T>(path: string, init?: RequestInit): Promise<T> {
   let response: Response;
   try {

@@ -8,13 +8,16 @@ import secrets
 import socket
 import sys
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actionparty.config import AUTO
 from actionparty.errors import InvalidInputError, MissingDependencyError
 from actionparty.interfaces import console
+from actionparty.interfaces.engines import EngineOption
 
 if TYPE_CHECKING:
     import uvicorn
@@ -27,6 +30,8 @@ MOST_MESSAGE = 280_000
 """Bytes of one WebSocket message: a scene file fits, nothing much larger."""
 SEND_BUFFER = 128 * 1024
 """Bytes that the system keeps for a connection that does not read; more would only be old frames."""
+ROOMS_EACH, PEOPLE_EACH = 5, 80
+"""As ``play.limits.Limits`` has them; that is not imported here, so that the command line starts fast."""
 _TRIED = 50
 
 
@@ -46,6 +51,9 @@ def play(
     joint: Annotated[
         bool, typer.Option("--joint", help="Compute rooms in one batch: more rooms, but no exact replays.")
     ] = False,
+    rooms_each: Annotated[int, typer.Option(min=1, help="Rooms that one address may have open.")] = ROOMS_EACH,
+    people_each: Annotated[int, typer.Option(min=1, help="Connections of one address.")] = PEOPLE_EACH,
+    engine: EngineOption = AUTO,
 ) -> None:
     """Play generated worlds together in the browser.
 
@@ -60,7 +68,7 @@ def play(
     """
     with listen(host, port) as listening:  # first: a port in use is said before any work
         key = room_key(host, key)
-        app = make_app(checkpoint, world, key, joint=joint)
+        app = make_app(checkpoint, world, key, joint=joint, engine=engine, each=(rooms_each, people_each))
         query = f"/?key={key}" if key else "/"
         link = f"http://{'localhost' if host in _OPEN else _bracketed(host)}:{port}{query}"
         console.tell(f"Play:    {link}")
@@ -153,8 +161,16 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def make_app(checkpoint: str | None, worlds: list[str] | None, key: str | None, *, joint: bool) -> ASGIApp:
-    """Return the application of a playground.
+def make_app(
+    checkpoint: str | None,
+    worlds: list[str] | None,
+    key: str | None,
+    *,
+    joint: bool,
+    engine: str = AUTO,
+    each: tuple[int, int] = (ROOMS_EACH, PEOPLE_EACH),
+) -> ASGIApp:
+    """Return the application of a playground; ``each``: rooms and connections that one address may have.
 
     Raises:
         MissingDependencyError: no web server is installed.
@@ -164,12 +180,18 @@ def make_app(checkpoint: str | None, worlds: list[str] | None, key: str | None, 
         from actionparty.interfaces.play import server
     except ImportError as error:
         raise MissingDependencyError("playing needs a web server: pip install 'actionparty[serve]'") from error
+    from actionparty.engines.choice import choose
     from actionparty.interfaces.play.engine import Engine
-    from actionparty.interfaces.play.limits import Door
+    from actionparty.interfaces.play.limits import Door, Limits
     from actionparty.interfaces.play.menu import ShippedMenu
 
     menu = ShippedMenu(*_folders(checkpoint), only=worlds)
-    return server.make_app(menu, Engine.from_checkpoints(menu.homes, joint=joint), door=Door(key))
+    rooms = Engine.from_checkpoints(menu.homes, joint=joint)
+    networks = {rooms.network(world) for world in menu.homes}
+    rooms.settings = replace(rooms.settings, engine=choose(engine, None, networks))  # before any room is open
+    console.say(f"engine {rooms.settings.engine}")
+    limits = Limits(rooms_each=each[0], people_each=each[1])
+    return server.make_app(menu, rooms, door=Door(key), limits=limits)
 
 
 def _folders(checkpoint: str | None) -> list[Path]:

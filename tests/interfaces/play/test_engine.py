@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from tests.interfaces.play.stage import OTHER, SCENES, SPEC, WORLD, make_engine
 
 from actionparty.checkpoints import CONFIG, QUALITY, WEIGHTS, fingerprint, read_json, write_json
-from actionparty.errors import InvalidInputError, UnknownNameError
+from actionparty.errors import CheckpointError, InvalidInputError, UnknownNameError
 from actionparty.interfaces.play.engine import Engine
+from actionparty.interfaces.play.fair import LATE_SECONDS, Owner
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.snapshot import Snapshot, Stepped
@@ -87,7 +89,10 @@ def test_what_is_due_together_becomes_one_batch_per_world(engine: Engine, folder
     arena = [engine.begin(menu.scene(WORLD, 0), i).result() for i in range(4)]
     pond = [engine.begin(menu.scene(OTHER, 0), i).result() for i in range(2)]
     order = (arena[0], arena[1], pond[0], arena[2], pond[1], arena[3])
-    pending = [counting.step(snapshot, np.zeros(snapshot.spec.subjects, np.int64)) for snapshot in order]
+    pending = [
+        counting.step(snapshot, np.zeros(snapshot.spec.subjects, np.int64), Owner("A", f"room {i}"))
+        for i, snapshot in enumerate(order)
+    ]
     counting.gate.set()
     done = [future.result() for future in pending]
     assert [each.snapshot.spec.name for each in done] == [WORLD, WORLD, OTHER, WORLD, OTHER, WORLD]
@@ -107,6 +112,47 @@ def test_a_step_that_fails_fails_alone(folder: Path, joint: bool) -> None:
         pending[1].result()
     assert np.array_equal(pending[2].result().snapshot.frame.shape, start.frame.shape)
     engine.close()
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_room_of_another_opener_does_not_wait_for_all_of_ones_own(folder: Path, joint: bool) -> None:
+    """What is really done, in its order: one worker, and a gate until everything waits."""
+    clock = iter(np.arange(0, 1000, 0.01))
+    engine = Engine(load_network(folder), workers=1, joint=joint, clock=lambda: float(next(clock)))
+    gate, served = threading.Event(), list[str]()
+
+    def serve(name: str) -> bool:
+        served.append(name)
+        return True
+
+    pending = [engine.submit(lambda: gate.wait(20))]
+    for owner in (*(Owner("Mallory", f"m{i}") for i in range(15)), Owner("Bob", "b0"), Owner("Bob", "b1")):
+        pending += [engine.submit(partial(serve, owner.room), owner)]
+    assert not engine.behind
+    gate.set()
+    assert all(future.result(20) for future in pending)
+    assert served.index("b0") <= 2
+    assert served.index("b1") <= 4
+    assert sorted(served) == sorted([*(f"m{i}" for i in range(15)), "b0", "b1"])
+    assert engine.behind, f"the last waited longer than {LATE_SECONDS} s"
+    engine.close()
+
+
+def test_an_engine_that_ends_cancels_what_waits(folder: Path) -> None:
+    engine = Engine(load_network(folder), workers=1)
+    gate, started = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        started.set()
+        return gate.wait(20)
+
+    running = engine.submit(work)
+    waiting = [engine.submit(lambda: None, Owner("A", str(i))) for i in range(3)]
+    assert started.wait(20)
+    threading.Timer(0.1, gate.set).start()
+    engine.close()
+    assert running.result(0)
+    assert all(future.cancelled() for future in waiting)
 
 
 @pytest.fixture
@@ -146,3 +192,19 @@ def test_checkpoints_that_see_different_numbers_of_frames_are_not_played_togethe
         ShippedMenu(folder, better)
     with pytest.raises(UnknownNameError, match="arena"):
         ShippedMenu(folder, only=["aren"])
+
+
+def test_a_world_without_weights_is_not_called_unknown(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine" / "scenes" / WORLD)
+    with pytest.raises(CheckpointError, match="no weights for arena come with the package: train some"):
+        ShippedMenu(tmp_path / "mine", only=[WORLD])
+    menu = ShippedMenu(tmp_path / "mine")
+    with pytest.raises(CheckpointError, match="no weights for arena come with the package: train some"):
+        menu.scene(WORLD, 0)
+    with pytest.raises(UnknownNameError, match=r"shipped weights '.*' have it: --checkpoint "):
+        menu.scene("coins", 0)
+    with pytest.raises(UnknownNameError, match=r"unknown world with weights here 'ponds'\. Did you mean pond"):
+        menu.scene("ponds", 0)
+    with pytest.raises(UnknownNameError, match="started for pond only, not for arena"):
+        ShippedMenu(folder, only=[OTHER]).scene(WORLD, 0)

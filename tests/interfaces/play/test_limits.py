@@ -10,7 +10,7 @@ import pytest
 
 from actionparty.errors import InvalidInputError
 from actionparty.interfaces.commands_play import room_key
-from actionparty.interfaces.play.limits import BURST, RATE, Bucket, Door
+from actionparty.interfaces.play.limits import BURST, RATE, Bucket, Door, Limits, household
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
 
@@ -45,6 +45,35 @@ def test_origins() -> None:
     assert door.origin_allowed({"host": "A.example", "origin": "https://a.example"})
     for origin in ("http://localhost:2", "http://localhost", "null", "file://", "ftp://localhost:1", "http://[bad", ""):
         assert not door.origin_allowed({"host": "localhost:1", "origin": origin})
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("127.0.0.1", "local"),
+        ("127.8.8.8", "local"),
+        ("::1", "local"),
+        ("::ffff:127.0.0.1", "local"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:bbbb::2", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        (None, ""),
+    ],
+)
+def test_whoever_has_many_addresses_counts_once(host: str | None, counted: str) -> None:
+    assert household(host) == counted
+
+
+def test_limits_leave_room_for_others() -> None:
+    usual = Limits()
+    assert usual.rooms_each * 3 < usual.rooms
+    assert usual.people_each < usual.people
+    with pytest.raises(InvalidInputError, match="at least one"):
+        Limits(rooms_each=0)
 
 
 def test_keys() -> None:

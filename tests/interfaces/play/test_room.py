@@ -323,6 +323,79 @@ def test_a_failing_model_stops_the_room_and_can_be_restarted(stage: Stage) -> No
     assert stage.room.status().fields["message"] is None
 
 
+@pytest.mark.parametrize("how", ["resume", "step"])
+def test_a_start_that_fails_is_tried_again(stage: Stage, how: str) -> None:
+    stage.join(1)
+    for attempt in range(3):
+        begin = stage.room.next_job(stage.now)
+        assert isinstance(begin, Begin)
+        (status,) = stage.room.failed(begin, MemoryError(), stage.now)
+        assert "at this start" in status.fields["message"]
+        assert stage.room.next_time(stage.now) is None, "nothing is due, so that nobody spins"
+        assert stage.room.next_job(stage.now + 9) is None
+        assert stage.room.shown is None
+        assert "message" in stage.do(1, type="pause")[0].fields
+        assert stage.room.next_job(stage.now + 9) is None, "pausing tries nothing"
+        (status,) = stage.do(1, type=how)
+        assert status.fields["message"] is None, attempt
+    stage.settle()
+    assert stage.room.history.last == (0 if how == "resume" else 1)
+    stage.do(1, type="resume")
+    stage.run(2)
+    assert not stage.room.paused
+
+
+def test_an_edit_that_fails_to_start_is_tried_again_with_its_seats(stage: Stage) -> None:
+    stage.join(1)
+    stage.run(2)
+    stage.do(1, type="pause")
+    stage.do(1, type="edit", ops=[{"op": "remove", "subject": 0}])
+    begin = stage.room.next_job(stage.now)
+    assert isinstance(begin, Begin)
+    stage.room.failed(begin, RuntimeError(), stage.now)
+    assert stage.room.next_time(stage.now) is None
+    stage.do(1, type="resume")
+    stage.settle()
+    assert stage.room.history.last == 3, "it comes after what was played"
+    assert len(stage.room.table.seats) == SPEC.subjects - 1
+    stage.do(1, type="reset")
+    begin = stage.room.next_job(stage.now)
+    assert isinstance(begin, Begin)
+    stage.room.failed(begin, RuntimeError(), stage.now)
+    stage.do(1, type="fork", step=1)
+    stage.run(1)
+    assert stage.room.history.last == 2, "a fork leaves the failed start behind"
+
+
+def test_without_a_rollout_nothing_is_due(stage: Stage) -> None:
+    stage.join(1)
+    assert isinstance(stage.room.next_job(stage.now), Begin)
+    stage.do(1, type="step")
+    assert stage.room.next_time(stage.now + 9) is None
+    stage.room.work.overtake()  # as if the start had never been wanted
+    assert stage.room.next_time(stage.now + 9) is None
+    assert stage.room.next_job(stage.now + 9) is None
+
+
+def test_a_fast_room_is_held_to_the_usual_tick_while_others_wait(stage: Stage) -> None:
+    stage.join(1)
+    stage.do(1, type="speed", hz=30)
+    stage.settle()
+    stage.run(2)
+    for held, hz in ((True, 8), (False, 30)):
+        stage.room.pace.held = held
+        stage.run(1)
+        before = stage.now
+        stage.run(6)
+        assert (stage.now - before) * hz == pytest.approx(6)
+    stage.do(1, type="speed", hz=2)
+    stage.room.pace.held = True
+    stage.run(1)
+    before = stage.now
+    stage.run(2)
+    assert (stage.now - before) * 2 == pytest.approx(2), "a slow one stays slow"
+
+
 def test_a_full_room_says_so(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audience, "MOST_MEMBERS", 2)
     stage.join(1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +15,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 from tests.interfaces.play.stage import OTHER, SCENES, SPEC, WORLD, make_engine
 from tests.interfaces.play.test_messages import mutated
 
 from actionparty.interfaces.play import hub as hub_module
+from actionparty.interfaces.play import live as live_module
+from actionparty.interfaces.play import previews
 from actionparty.interfaces.play.engine import Engine
-from actionparty.interfaces.play.limits import Bucket, Door
+from actionparty.interfaces.play.limits import Bucket, Door, Limits
+from actionparty.interfaces.play.live import LiveRoom
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.interfaces.play.replay import read
 from actionparty.interfaces.play.server import CSP, Page, make_app
@@ -28,6 +35,7 @@ from actionparty.interfaces.play.wire import decode
 from actionparty.types import Frame
 
 BASE, WS = "http://localhost", "ws://localhost"
+ELSEWHERE = {"x-from": "192.0.2.9"}
 Client = TestClient
 
 
@@ -69,12 +77,25 @@ class Viewer:
 
 
 @contextmanager
-def serving(folder: Path, key: str | None = None, engine: Engine | None = None) -> Iterator[TestClient]:
+def serving(
+    folder: Path, key: str | None = None, engine: Engine | None = None, limits: Limits | None = None
+) -> Iterator[TestClient]:
     made = engine or make_engine(folder)
-    app = make_app(ShippedMenu(folder), made, door=Door(key))
-    with TestClient(app, base_url=BASE) as client:
+    app = make_app(ShippedMenu(folder), made, door=Door(key), limits=limits)
+    with TestClient(from_where(app), base_url=BASE) as client:
         yield client
     made.close()
+
+
+def from_where(app: ASGIApp) -> ASGIApp:
+    """Let a header of the test say from which address a request comes."""
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        if address := dict(scope.get("headers", ())).get(b"x-from"):
+            scope["client"] = (address.decode(), 1)
+        await app(scope, receive, send)
+
+    return told
 
 
 @pytest.fixture
@@ -90,8 +111,10 @@ def open_room(client: TestClient, world: str = WORLD, **more: Any) -> str:
 
 
 @contextmanager
-def viewing(client: TestClient, room: str, name: str = "Ann", token: str | None = None) -> Iterator[Viewer]:
-    with client.websocket_connect(f"{WS}/ws/{room}") as socket:
+def viewing(
+    client: TestClient, room: str, name: str = "Ann", token: str | None = None, headers: dict[str, str] | None = None
+) -> Iterator[Viewer]:
+    with client.websocket_connect(f"{WS}/ws/{room}", headers=headers or {}) as socket:
         yield Viewer(socket, name, token)
 
 
@@ -105,6 +128,87 @@ def test_the_gallery_lists_what_can_be_played(client: TestClient) -> None:
         answer = client.get(path)
         assert answer.status_code == 404
         assert "message" in answer.json()
+
+
+def test_a_room_that_is_played_has_a_live_picture(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "STILL_SECONDS", 0.0)
+    room = open_room(client)
+
+    def still() -> Frame:
+        answer = client.get(f"/api/rooms/{room}.png")
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.headers["cache-control"] == "no-store"
+        return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+
+    with viewing(client, room) as ann:
+        ann.until(lambda: ann.step >= 1)
+        first = still()
+        ann.until(lambda: ann.step >= 6)
+        ann.say(type="pause")
+        ann.until(lambda: ann.texts[-1].get("paused") is True)
+        assert np.array_equal(still(), ann.frame)  # type: ignore[arg-type]
+        assert not np.array_equal(still(), first)
+        ann.say(type="scrub", step=2)
+        ann.until(lambda: ann.step == 2)
+        assert np.array_equal(still(), ann.frame), "it is what everybody sees"  # type: ignore[arg-type]
+        monkeypatch.setattr(live_module, "STILL_SECONDS", 3600.0)
+        kept = still()
+        ann.say(type="scrub", step=5)
+        ann.until(lambda: ann.step == 5)
+        assert np.array_equal(still(), kept), "however many ask, it is made once in a while"
+    monkeypatch.setattr(LiveRoom, "still", lambda self: None)
+    assert client.get(f"/api/rooms/{room}.png").status_code == 204, "before there is any"
+    assert client.get("/api/rooms/nothing.png").status_code == 404
+    assert client.get("/api/rooms/..%2fnothing.png").status_code == 404
+
+
+def wait_for_film(client: TestClient, world: str) -> Any:
+    end = time.monotonic() + 20
+    while (answer := client.get(f"/api/worlds/{world}/film.png")).status_code == 202:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return answer
+
+
+def test_films_of_worlds_are_generated_once_while_nobody_plays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previews, "QUIET_SECONDS", 0.02)
+    counting = Counting(make_engine(folder).network(WORLD), workers=2)
+    with serving(folder, engine=counting) as client:
+        assert client.get("/api/worlds/nothing/film.png").status_code == 404
+        with viewing(client, open_room(client)) as ann:
+            ann.until(lambda: ann.step >= 1)
+            answers = {client.get(f"/api/worlds/{OTHER}/film.png").status_code for _ in range(5)}
+            ann.until(lambda: ann.step >= 5)
+            assert answers == {202}
+            assert counting.steps[OTHER] == 0, "not while somebody plays"
+        answer = wait_for_film(client, OTHER)
+        strip = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+        assert strip.shape == (8 * 6, 8 * 7 * previews.FRAMES, 3)
+        first = np.asarray(Image.open(io.BytesIO(client.get(f"/api/worlds/{OTHER}/0.png").content)).convert("RGB"))
+        frames = np.split(strip, previews.FRAMES, 1)
+        assert np.array_equal(frames[0], first), "it begins as the scene does"
+        assert len({frame.tobytes() for frame in frames}) > 3
+        assert wait_for_film(client, OTHER).content == answer.content
+        assert counting.steps[OTHER] == previews.FRAMES - 1, "what one film costs, once"
+
+
+def test_a_world_whose_film_fails_has_none(folder: Path) -> None:
+    breaking = Breaking(make_engine(folder).network(WORLD), workers=2)
+    with serving(folder, engine=breaking) as client:
+        assert wait_for_film(client, OTHER).status_code == 204
+        assert wait_for_film(client, WORLD).status_code == 200
+
+
+class Counting(Engine):
+    """Counts the steps of each world."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.steps = Counter[str]()
+
+    def run(self, snapshots: Any, actions: Any) -> Any:
+        self.steps[snapshots[0].spec.name] += len(snapshots)
+        return super().run(snapshots, actions)
 
 
 def test_the_first_frame_comes_at_once_and_then_deltas(client: TestClient) -> None:
@@ -258,6 +362,9 @@ def test_an_open_server_wants_its_key(folder: Path, monkeypatch: pytest.MonkeyPa
             assert client.post(f"/api/rooms{query}", json=body).status_code == 403
             assert client.get(f"/api/rooms{query}").status_code == 403
         room = client.post("/api/rooms?key=right-key-123", json=body).json()["room"]
+        assert client.get(f"/api/rooms/{room}.png").status_code == 403
+        assert client.get(f"/api/worlds/{WORLD}/film.png").status_code == 403
+        assert client.get(f"/api/rooms/{room}.png?key=wrong").status_code == 403
         for query in ("", "?key=wrong"):
             with (
                 pytest.raises((WebSocketDisconnect, WebSocketDenialResponse)),
@@ -268,7 +375,7 @@ def test_an_open_server_wants_its_key(folder: Path, monkeypatch: pytest.MonkeyPa
             Viewer(socket).wait_for("welcome")
 
 
-def test_bad_requests_for_rooms(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_requests_for_rooms(client: TestClient) -> None:
     assert "Did you mean" in client.post("/api/rooms", json={"world": "aren"}).json()["message"]
     assert client.post("/api/rooms", json={"world": WORLD, "scene": 99}).status_code == 400
     assert client.post("/api/rooms", json={"world": WORLD, "file": "x"}).status_code == 400
@@ -277,17 +384,74 @@ def test_bad_requests_for_rooms(client: TestClient, monkeypatch: pytest.MonkeyPa
     with viewing(client, "nothing") as ann:
         assert ann.wait_for("error")["code"] == "no_room"
         assert ann.wait_for("closed")
-    monkeypatch.setattr(hub_module, "MOST_ROOMS", 2)
-    first = open_room(client)
-    with viewing(client, first) as ann:
+    answer = client.post("/api/rooms", json={"world": "coins"})
+    assert answer.status_code == 404
+    assert "have it: --checkpoint" in answer.json()["message"]
+
+
+def rooms_of(client: TestClient) -> list[str]:
+    return [room["room"] for room in client.get("/api/rooms").json()]
+
+
+def visit(client: TestClient, room: str) -> None:
+    """Come and go."""
+    with viewing(client, room) as ann:
         ann.wait_for("welcome")
-        second, third = open_room(client), open_room(client)
-        assert [room["room"] for room in client.get("/api/rooms").json()] == [first, third], second
-        with viewing(client, third) as bob:
-            bob.wait_for("welcome")
+
+
+@pytest.mark.parametrize("limits", [Limits(rooms=2), Limits(rooms_each=2)])
+def test_an_empty_room_makes_place_and_a_new_one_waits_for_its_people(
+    folder: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(folder, limits=limits) as client:
+        first = open_room(client)
+        with viewing(client, first) as ann:
+            ann.wait_for("welcome")
+            second = open_room(client)
             answer = client.post("/api/rooms", json={"world": WORLD})
-            assert answer.status_code == 400
-            assert "rooms are open" in answer.json()["message"]
+            assert answer.status_code == 400, "nobody came yet, but somebody is about to"
+            assert "join" in answer.json()["message"]
+            assert rooms_of(client) == [first, second]
+            visit(client, second)
+            answer = client.post("/api/rooms", json={"world": "nothing"})
+            assert rooms_of(client) == [first, second], "a bad request costs nobody's room"
+            third = open_room(client)
+            assert rooms_of(client) == [first, third]
+            monkeypatch.setattr(hub_module, "ARRIVAL_SECONDS", 0.0)
+            fourth = open_room(client)
+            assert rooms_of(client) == [first, fourth]
+
+
+def test_one_address_takes_neither_all_rooms_nor_all_connections(folder: Path) -> None:
+    limits = Limits(rooms=4, people=4, rooms_each=2, people_each=2)
+    with serving(folder, limits=limits) as client:
+        mine = [open_room(client), open_room(client)]
+        answer = client.post("/api/rooms", json={"world": WORLD})
+        assert answer.status_code == 400
+        assert "2 rooms of your address are open" in answer.json()["message"]
+        answer = client.post("/api/rooms", json={"world": WORLD}, headers=ELSEWHERE)
+        assert answer.status_code == 201
+        theirs = answer.json()["room"]
+        assert rooms_of(client) == [*mine, theirs]
+        with viewing(client, mine[0]) as ann, viewing(client, theirs) as bob:
+            ann.wait_for("welcome")
+            bob.wait_for("welcome")
+            with viewing(client, mine[1]) as third:
+                assert third.wait_for("error")["code"] == "full"
+                assert "from your address" in third.wait_for("closed")["reason"]
+            with viewing(client, mine[0], headers=ELSEWHERE) as eve:
+                eve.wait_for("welcome")
+        with viewing(client, mine[1]) as again:
+            assert again.wait_for("welcome"), "who leaves makes place"
+
+
+def test_a_server_of_many_addresses_is_full_at_last(folder: Path) -> None:
+    with serving(folder, limits=Limits(people=1)) as client:
+        room = open_room(client)
+        with viewing(client, room) as ann:
+            ann.wait_for("welcome")
+            with viewing(client, room, headers=ELSEWHERE) as bob:
+                assert "server is full" in bob.wait_for("closed")["reason"]
 
 
 def test_a_client_that_talks_too_much_loses_messages_and_then_the_line(client: TestClient) -> None:

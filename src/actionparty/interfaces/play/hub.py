@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -18,18 +19,19 @@ from actionparty.interfaces.agents.desk import Desk
 from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play.clients import Client
 from actionparty.interfaces.play.engine import Engine
-from actionparty.interfaces.play.limits import PATIENCE, Bucket
+from actionparty.interfaces.play.limits import AGENTS, PATIENCE, Bucket, Limits, household
 from actionparty.interfaces.play.live import LiveRoom
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.interfaces.play.messages import Said
+from actionparty.interfaces.play.previews import Previews
 from actionparty.interfaces.play.room import Room
 from actionparty.interfaces.play.services import Services
 
-MOST_ROOMS = 16
-MOST_CLIENTS = 300
 EMPTY_SECONDS = 600.0
 """How long a room without anybody stays."""
 HELLO_SECONDS = 10.0
+ARRIVAL_SECONDS = 10.0
+"""How long a new room waits for whoever opened it before it may make place for another one."""
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _TOO_BIG, _POLICY, _TRY_LATER = 1009, 1008, 1013
 _LOG = logging.getLogger(__name__)
@@ -39,39 +41,73 @@ class Hub:
     """The rooms of a server; lives in one event loop."""
 
     def __init__(
-        self, menu: ShippedMenu, engine: Engine, services: Services, clock: Callable[[], float] = time.monotonic
+        self,
+        menu: ShippedMenu,
+        engine: Engine,
+        services: Services,
+        clock: Callable[[], float] = time.monotonic,
+        limits: Limits | None = None,
     ) -> None:
         self.menu, self.engine, self.services, self.clock = menu, engine, services, clock
+        self.limits = limits or Limits()
         self.desk = Desk(menu)
+        self.previews = Previews(menu, engine, self._playing)
         self.rooms: dict[str, LiveRoom] = {}
         self._numbers = count(1)
-        self._clients = 0
+        self._people: Counter[str] = Counter()
 
-    async def open(self, wanted: m.NewRoom) -> str:
-        """Open a room and return its name.
+    async def open(self, wanted: m.NewRoom, opener: str = AGENTS) -> str:
+        """Open a room for ``opener`` (as ``household`` names an address) and return its name.
 
         Raises:
-            UnknownNameError: no such world here; the nearest names are suggested.
-            InvalidInputError: no such scene, or no more rooms fit.
+            ActionPartyError: no such world here, which the message says as ``ShippedMenu.scene`` does.
+            InvalidInputError: no such scene, or no more rooms fit, or no more of that opener.
         """
-        await self._make_place()
+        self.menu.scene(wanted.world, wanted.scene)  # before anybody's room makes place
+        await self._make_place(opener)
         name = "".join(secrets.choice(_LETTERS) for _ in range(8))
         seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
         room = Room(name, self.menu, (wanted.world, wanted.scene, seed))
         if wanted.saved is not None:
             room.start_from(self.services.saved_scene(wanted.saved, room.spec))
-        self.rooms[name] = LiveRoom(room, self.engine, self.clock)
+        self.rooms[name] = LiveRoom(room, self.engine, self.clock, opener)
         return name
 
-    async def _make_place(self) -> None:
+    async def _make_place(self, opener: str) -> None:
+        """Close empty rooms: those of long ago, and where ``opener`` or the server has too many the oldest one."""
+        now, limits = self.clock(), self.limits
+        for live in self._empty(None):
+            if now - live.empty_since > EMPTY_SECONDS:
+                await self._forget(live)
+        if self._opened(opener) >= limits.rooms_each:
+            for live in self._empty(opener)[:1]:
+                await self._forget(live)
+        if self._opened(opener) >= limits.rooms_each:
+            whose = "agents" if opener == AGENTS else "your address"
+            raise InvalidInputError(f"{limits.rooms_each} rooms of {whose} are open, more are not allowed: join one.")
+        if len(self.rooms) >= limits.rooms:
+            for live in self._empty(None)[:1]:
+                await self._forget(live)
+        if len(self.rooms) >= limits.rooms:
+            raise InvalidInputError(f"{limits.rooms} rooms are open, more don't fit: join one of them.")
+
+    def _opened(self, opener: str) -> int:
+        return sum(live.owner.opener == opener for live in self.rooms.values())
+
+    def _empty(self, opener: str | None) -> list[LiveRoom]:
+        """Return the empty rooms, of ``opener`` alone where given; the longest empty first, without those just made."""
         now = self.clock()
-        empty = sorted((r for r in self.rooms.values() if not r.clients), key=lambda r: r.empty_since)
-        full = len(self.rooms) >= MOST_ROOMS
-        for i, live in enumerate(empty):
-            if now - live.empty_since > EMPTY_SECONDS or (full and i == 0):
-                await self.drop(live.room.name, "nobody was here for a while")
-        if len(self.rooms) >= MOST_ROOMS:
-            raise InvalidInputError(f"{MOST_ROOMS} rooms are open, more don't fit: join one of them.")
+        empty = [
+            live
+            for live in self.rooms.values()
+            if not live.clients
+            and (live.visited or now - live.empty_since > ARRIVAL_SECONDS)
+            and opener in (None, live.owner.opener)
+        ]
+        return sorted(empty, key=lambda live: live.empty_since)
+
+    async def _forget(self, live: LiveRoom) -> None:
+        await self.drop(live.room.name, "nobody was here for a while")
 
     async def drop(self, name: str, reason: str) -> None:
         """Close a room."""
@@ -85,6 +121,7 @@ class Hub:
     async def close(self) -> None:
         """Close all rooms."""
         self.desk.close()
+        self.previews.close()
         for name in list(self.rooms):
             await self.drop(name, "the server is shutting down")
 
@@ -102,12 +139,14 @@ class Hub:
 
     async def serve(self, socket: WebSocket, name: str) -> None:
         """Serve an accepted connection to the room ``name`` until it ends."""
-        live = self.rooms.get(name)
-        if live is None or self._clients >= MOST_CLIENTS:
-            reason = "there is no such room (any more)" if live is None else "this server is full"
-            await _refuse(socket, "no_room" if live is None else "full", reason)
+        live, address = self.rooms.get(name), household(socket.client.host if socket.client else None)
+        if live is None:
+            await _refuse(socket, "no_room", "there is no such room (any more)")
             return
-        self._clients += 1
+        if full := self._full(address):
+            await _refuse(socket, "full", full)
+            return
+        self._people[address] += 1
         client = Client(self.new_number())
         tasks = (
             asyncio.create_task(_write(socket, client)),
@@ -118,12 +157,22 @@ class Hub:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._clients -= 1
+            self._people[address] -= 1
+            self._people += Counter()  # forgets those of whom nobody is left
             live.leave(client)
             for task in tasks:
                 task.cancel()
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await socket.close(_POLICY if client.closed else 1000, (client.closed or "")[:120])
+
+    def _playing(self) -> bool:
+        return any(live.clients and not live.room.paused for live in self.rooms.values())
+
+    def _full(self, address: str) -> str | None:
+        """Return why nobody else from ``address`` may come, None where they may."""
+        if self._people[address] >= self.limits.people_each:
+            return f"{self.limits.people_each} connections from your address are open: close some of those pages"
+        return "this server is full" if self._people.total() >= self.limits.people else None
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from actionparty.errors import ActionPartyError
 from actionparty.interfaces.play.sandbox import Palette
 from actionparty.interfaces.play.seats import Seat
 from actionparty.rollout.snapshot import Snapshot
@@ -67,6 +68,13 @@ class Step:
 Job = Begin | Step
 
 
+def failure(job: Job, error: BaseException) -> str:
+    """Return what people are told where a job failed; of a fault in the model itself, no more than its kind."""
+    reason = str(error) if isinstance(error, ActionPartyError) else type(error).__name__
+    what = "start" if isinstance(job, Begin) else "step"
+    return f"The model failed at this {what} ({reason}). Resume tries it again, reset starts anew."
+
+
 class Work:
     """What a room wants done or is waiting for; a newer wish makes what is being done come too late."""
 
@@ -76,21 +84,35 @@ class Work:
         """The start that is wanted."""
         self.singles = 0
         """Steps that are wanted at once."""
+        self.failed: Begin | None = None
+        """The last start, where it failed."""
         self.ticket = 0
 
     def overtake(self) -> None:
         """Want nothing that was wanted so far."""
         self.ticket += 1
-        self.busy, self.begin = False, None
+        self.busy, self.begin, self.failed = False, None, None
 
     def ask(self, scene: Scene, seed: int, *, keep: bool, seats: list[Seat] | None = None) -> None:
         """Want a start, and nothing else that was wanted so far."""
         self.overtake()
         self.begin = Begin(self.ticket, scene, seed, keep, seats)
 
+    def fail(self, job: Job) -> bool:
+        """Note that ``job`` failed; return whether it did not come too late."""
+        if not self.finish(job):
+            return False
+        self.singles, self.failed = 0, job if isinstance(job, Begin) else None
+        return True
+
+    def again(self) -> None:
+        """Want the start that failed once more."""
+        if (start := self.failed) is not None:
+            self.ask(start.scene, start.seed, keep=start.keep, seats=start.seats)
+
     def finish(self, job: Job) -> bool:
         """Note that ``job`` is over; return whether it did not come too late."""
         if job.ticket != self.ticket:
             return False
-        self.busy, self.begin = False, None
+        self.busy, self.begin, self.failed = False, None, None
         return True

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from actionparty.errors import InvalidInputError
 
 RATE, BURST = 60.0, 120.0
 """Messages per second of one client, and how many at once."""
 PATIENCE = 600
 """Messages over the rate after which a client is put out."""
+AGENTS = "agents"
+"""As which address agents over MCP count, all together."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -31,6 +36,36 @@ class Bucket:
             return False
         self._left -= 1
         return True
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much there may be at once: of the whole server, and of one address (``household``)."""
+
+    rooms: int = 16
+    people: int = 300
+    rooms_each: int = 5
+    """No three addresses fill a server, and people who share one still have rooms for sixteen each."""
+    people_each: int = 80
+    """More than a school class behind one address; fewer than fit into a room, which nobody can so fill alone."""
+
+    def __post_init__(self) -> None:
+        """Raise ``InvalidInputError`` where nobody could play."""
+        if min(self.rooms, self.people, self.rooms_each, self.people_each) < 1:
+            raise InvalidInputError("at least one room and one connection have to be allowed.")
+
+
+def household(host: str | None) -> str:
+    """Return as what the address ``host`` counts: an IPv6 network of 64 bits, which one line has, is one address."""
+    try:
+        address = ipaddress.ip_address((host or "").partition("%")[0])
+    except ValueError:
+        return host or ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return "local" if address.is_loopback else str(address)
+    if address.ipv4_mapped is not None:
+        return household(str(address.ipv4_mapped))
+    return "local" if address.is_loopback else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play.clients import Client
 from actionparty.interfaces.play.engine import Engine
+from actionparty.interfaces.play.fair import Owner
 from actionparty.interfaces.play.jobs import Begin, Job
 from actionparty.interfaces.play.messages import Said
 from actionparty.interfaces.play.reality import Reality
@@ -26,19 +27,29 @@ from actionparty.types import Observation, Scene
 
 STATUS_SECONDS = 1.0
 OVERLAY_SECONDS = 0.25
+STILL_SECONDS = 1.0
+"""How often there is a new still, however many ask."""
 _LOG = logging.getLogger(__name__)
 
 
 class LiveRoom:
     """A room with its clients, driven by one task."""
 
-    def __init__(self, room: Room, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, room: Room, engine: Engine, clock: Callable[[], float] = time.monotonic, opener: str = ""
+    ) -> None:
+        """Drive ``room``; ``opener`` is who pays for it with turns of the engine."""
         self.room, self.engine, self.clock = room, engine, clock
+        self.owner = Owner(opener, room.name)
+        self.visited = False
+        """Whether anybody was here yet."""
         self.clients: dict[int, Client] = {}
         self.empty_since = clock()
         self.ticks = 0
         self._serial = -1
         self._picture: Picture | None = None
+        self._still: Picture | None = None
+        self._still_at = float("-inf")
         self._wake = asyncio.Event()
         self._jobs: set[asyncio.Task[None]] = set()
         self.reality = Reality(room, self.clients, self.deliver)
@@ -61,6 +72,7 @@ class LiveRoom:
         said = self.room.join(client.number, hello.name, hello.token, self.clock())
         self.room.audience.members[client.number].agent = hello.agent
         self.clients[client.number] = client
+        self.visited = True
         self.deliver(said)
         if self._picture is not None:
             client.show(self._picture)
@@ -116,11 +128,18 @@ class LiveRoom:
             client.show(self._picture)
         self._look()
 
+    def still(self) -> bytes | None:
+        """Return what is shown as a PNG, at most a second old; None before there is anything."""
+        if self.clock() - self._still_at >= STILL_SECONDS and self._picture is not None:
+            self._still, self._still_at = self._picture, self.clock()
+        return None if self._still is None else self._still.png
+
     async def _run(self) -> None:
         while True:
             now = self.clock()
             self._wake.clear()
             self.deliver(self.room.tend(now))
+            self.room.pace.held = self.engine.behind
             while job := self.room.next_job(now):
                 task = asyncio.create_task(self._do(job))
                 self._jobs.add(task)
@@ -137,10 +156,11 @@ class LiveRoom:
         seen: Observation | None = None
         try:
             if isinstance(job, Begin):
-                result: Snapshot | Stepped = await asyncio.wrap_future(self.engine.begin(job.scene, job.seed))
+                begun = self.engine.begin(job.scene, job.seed, self.owner)
+                result: Snapshot | Stepped = await asyncio.wrap_future(begun)
             else:
                 real = self.reality.step(job)
-                result = await asyncio.wrap_future(self.engine.step(job.snapshot, job.actions))
+                result = await asyncio.wrap_future(self.engine.step(job.snapshot, job.actions, self.owner))
                 seen = await self.reality.seen(real)
         except Exception as error:  # noqa: BLE001 (a model that fails must not end the room, whatever the reason)
             _LOG.warning("room %s: a step failed: %s: %s", self.room.name, type(error).__name__, error)
@@ -184,7 +204,7 @@ class LiveRoom:
             if len(actions) != snapshot.spec.subjects:
                 return
             network, settings = self.engine.network(snapshot.spec.name), self.engine.settings
-            work = self.engine.submit(lambda: look(network, settings, snapshot, actions))
+            work = self.engine.submit(lambda: look(network, settings, snapshot, actions), self.owner)
             self._show_overlay(record.step, await asyncio.wrap_future(work))
         except Exception as error:  # noqa: BLE001 (the overlay is an extra: the room goes on without it)
             _LOG.warning("room %s: no overlay: %s: %s", self.room.name, type(error).__name__, error)

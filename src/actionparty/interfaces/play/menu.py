@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,22 @@ from PIL import Image
 
 from actionparty.checkpoints import CONFIG, fingerprint, is_experimental, quality, read_json
 from actionparty.config import ModelConfig, from_json
-from actionparty.errors import DatasetError, InvalidInputError, unknown_name
+from actionparty.errors import (
+    ActionPartyError,
+    CheckpointError,
+    DatasetError,
+    InvalidInputError,
+    UnknownNameError,
+    unknown_name,
+)
 from actionparty.evaluation.labels import TileLabels
 from actionparty.interfaces.elsewhere import lacking
 from actionparty.interfaces.play.check import has_simulator
 from actionparty.interfaces.play.jobs import card
 from actionparty.interfaces.play.sandbox import Palette
-from actionparty.rollout.scenes import LABELS, best_checkpoints, load_scene, scene_paths
+from actionparty.rollout.scenes import LABELS, best_checkpoints, load_scene, scene_paths, shipped_checkpoint
 from actionparty.types import CELL, Scene
+from actionparty.worlds.catalogue import world_names
 
 _NICE = {
     "coins": "Coins",
@@ -36,16 +45,15 @@ class ShippedMenu:
 
         Raises:
             InvalidInputError: no checkpoint has scenes, or they differ in the number of frames that they see.
-            UnknownNameError: none has scenes of a world in ``only``.
+            UnknownNameError, CheckpointError: none has scenes of a world in ``only``; as ``scene``.
         """
         best = best_checkpoints(folders)
         if not best:
             raise InvalidInputError(f"{folders[0]}: no scenes come with this checkpoint, so there is nothing to play.")
+        self._folders, self._there = folders, tuple(best)
         for name in only or ():
             if name not in best:
-                if len(folders) == 1:
-                    raise lacking(folders[0], name, best, "--checkpoint {}")
-                raise unknown_name("world with scenes", name, best)
+                raise self._not_played(name)
         self.homes = {name: best[name] for name in only or best}
         """The checkpoint folder of each world"""
         homes = list(dict.fromkeys(self.homes.values()))
@@ -72,15 +80,30 @@ class ShippedMenu:
         return self._fingerprints[folder]
 
     def scene(self, world: str, index: int) -> Scene:
-        """Return a scene; raise ``UnknownNameError`` or ``InvalidInputError`` where there is none."""
+        """Return a scene.
+
+        Raises:
+            UnknownNameError: no such world is played here; the nearest names are suggested, or weights that have it.
+            CheckpointError: no shipped weights have it.
+            InvalidInputError: it has no such scene.
+        """
         if world not in self._paths:
-            raise unknown_name("world with weights here", world, self._paths)
+            raise self._not_played(world)
         paths = self._paths[world]
         if not 0 <= index < len(paths):
             raise InvalidInputError(f"{world} has scenes 0 to {len(paths) - 1}, not {index}.")
         if (world, index) not in self._scenes:
             self._scenes[world, index] = load_scene(paths[index])
         return self._scenes[world, index]
+
+    def _not_played(self, world: str) -> ActionPartyError:
+        if world in self._there:
+            return UnknownNameError(f"this server was started for {', '.join(self.homes)} only, not for {world}.")
+        if world not in world_names():
+            return unknown_name("world with weights here", world, self._there)
+        if told := _without_weights(world):
+            return CheckpointError(told)
+        return UnknownNameError(_lacked(self._folders[0], world))
 
     def title(self, world: str) -> str:
         """Return what people call a world."""
@@ -125,6 +148,21 @@ class ShippedMenu:
             "scenes": len(self._paths[name]),
             "experimental": is_experimental(self._quality[self.homes[name]].get(name)),
         }
+
+
+@cache  # of names in the catalogue only: what anybody may ask for must not read the disk each time
+def _without_weights(world: str) -> str | None:
+    """Return what to say where no weights in the package have ``world``; None where some do."""
+    try:
+        shipped_checkpoint(world)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+@cache
+def _lacked(folder: Path, world: str) -> str:
+    return str(lacking(folder, world, (), "--checkpoint {}"))
 
 
 def _context(folders: list[Path]) -> int:

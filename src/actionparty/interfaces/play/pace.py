@@ -15,6 +15,8 @@ class Pace:
 
     def __init__(self, hz: float = DEFAULT_HZ) -> None:
         self.hz = hz
+        self.held = False
+        """Whether it goes no faster than ``DEFAULT_HZ`` now, whatever was chosen: others wait for their turns."""
         self._due: float | None = None
         self._done: deque[float] = deque(maxlen=_SEEN)
 
@@ -24,7 +26,7 @@ class Pace:
 
     def started(self, now: float) -> None:
         """Note that a step was started; the next is due a tick after this one was, or after now where that is past."""
-        tick = 1 / self.hz
+        tick = 1 / (min(self.hz, DEFAULT_HZ) if self.held else self.hz)
         due = self.due(now)
         self._due = due + tick if now - due < tick else now + tick
 

@@ -16,7 +16,7 @@ from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play import sandbox
 from actionparty.interfaces.play.audience import Audience, Member
 from actionparty.interfaces.play.history import LIMIT, History
-from actionparty.interfaces.play.jobs import Begin, Job, Menu, Step, Work, card
+from actionparty.interfaces.play.jobs import Begin, Job, Menu, Step, Work, card, failure
 from actionparty.interfaces.play.messages import Said
 from actionparty.interfaces.play.pace import Pace
 from actionparty.interfaces.play.records import Record
@@ -160,6 +160,7 @@ class Room:
         if what != "pause":
             self.timeline.look_ahead()
             self.broken, self.message = False, None
+            self.work.again()
         self.work.singles = self.work.singles + 1 if what == "step" else 0
         self.turns.rest()
         self.pace.rest()
@@ -229,9 +230,10 @@ class Room:
         """Return when to ask for a job or call ``tend`` next; None: not before something happens."""
         if self.work.busy:
             return None
-        if self.work.begin or self.work.singles:
+        started = self.timeline.live is not None
+        if self.work.begin or (started and self.work.singles):
             return now
-        ticking = None if self.paused or not self.audience.members else self._step_due(now)
+        ticking = self._step_due(now) if started and not self.paused and self.audience.members else None
         waits = [t for t in (ticking, *(s.held_until for s in self.table.seats)) if t is not None]
         return min(waits) if waits else None
 
@@ -290,10 +292,8 @@ class Room:
         return self._welcomes()
 
     def failed(self, job: Job, error: BaseException, now: float) -> list[Said]:
-        """Stop with a message that everybody sees; reset starts again, resume tries the step once more."""
-        if not self.work.finish(job):
+        """Stop with a message that everybody sees; reset starts anew, resume tries the same once more."""
+        if not self.work.fail(job):
             return []
-        self.broken, self.work.singles = True, 0
-        reason = str(error) if isinstance(error, ActionPartyError) else type(error).__name__
-        self.message = f"The model failed at this step ({reason}). Resume tries it again, reset starts anew."
+        self.broken, self.message = True, failure(job, error)
         return [self.status()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import mimetypes
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -17,19 +18,20 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from actionparty.errors import ActionPartyError, UnknownNameError
+from actionparty.errors import ActionPartyError, CheckpointError, UnknownNameError
 from actionparty.interfaces.agents.guests import Guests
 from actionparty.interfaces.agents.mcp_server import PATH, Endpoint
 from actionparty.interfaces.play import messages as m
 from actionparty.interfaces.play.engine import Engine
 from actionparty.interfaces.play.hub import Hub
-from actionparty.interfaces.play.limits import Door
+from actionparty.interfaces.play.limits import Door, Limits, household
 from actionparty.interfaces.play.menu import ShippedMenu
 from actionparty.interfaces.play.services import TYPES, Services
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
 """The built page."""
 MOST_BODY = 4_000
+_WORTH_IT = 0.95
 WRONG_KEY_SECONDS = 0.5
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -56,6 +58,8 @@ class Asset:
     kind: str
     hashed: bool
     """Whether its name changes with its content, so that browsers may keep it."""
+    packed: bytes | None = None
+    """The content compressed, where that is worth it."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,10 @@ class Page:
 def _asset(path: Path, folder: Path) -> Asset:
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     kind = "text/javascript" if path.suffix in (".js", ".mjs") else kind
-    return Asset(path.read_bytes(), kind, hashed=path.parent != folder and path.parent.name == "assets")
+    content = path.read_bytes()
+    packed = gzip.compress(content, mtime=0)
+    hashed = path.parent != folder and path.parent.name == "assets"
+    return Asset(content, kind, hashed, packed if len(packed) < _WORTH_IT * len(content) else None)
 
 
 class Guard:
@@ -124,8 +131,10 @@ class _Routes:
         return [
             Route("/api/worlds", self.worlds),
             Route("/api/worlds/{world}/{scene:int}.png", self.thumbnail),
+            Route("/api/worlds/{world}/film.png", self.film),
             Route("/api/rooms", self.rooms, methods=["GET"]),
             Route("/api/rooms", self.open_room, methods=["POST"]),
+            Route("/api/rooms/{room}.png", self.still),
             Route("/api/exports/{number}", self.export),
             WebSocketRoute("/ws/{room}", self.socket),
             *(Route(address, self.asset) for address in self._page.files),
@@ -133,8 +142,13 @@ class _Routes:
 
     async def asset(self, request: Request) -> Response:
         asset = self._page.files[request.url.path]
-        keep = "public, max-age=31536000, immutable" if asset.hashed else "no-cache"
-        return Response(asset.content, media_type=asset.kind, headers={"cache-control": keep})
+        headers = {"cache-control": "public, max-age=31536000, immutable" if asset.hashed else "no-cache"}
+        if asset.packed is None:
+            return Response(asset.content, media_type=asset.kind, headers=headers)
+        headers["vary"] = "accept-encoding"
+        if not _takes_gzip(request.headers.get("accept-encoding", "")):
+            return Response(asset.content, media_type=asset.kind, headers=headers)
+        return Response(asset.packed, media_type=asset.kind, headers={**headers, "content-encoding": "gzip"})
 
     async def worlds(self, request: Request) -> Response:
         return JSONResponse(self._hub.menu.cards())
@@ -146,8 +160,28 @@ class _Routes:
             return _problem(str(error), 404)
         return Response(png, media_type="image/png", headers={"cache-control": "max-age=3600"})
 
+    async def film(self, request: Request) -> Response:
+        if refused := await self._locked(request):
+            return refused
+        try:
+            made, png = self._hub.previews.film(request.path_params["world"])
+        except ActionPartyError as error:
+            return _problem(str(error), 404)
+        if png is None:
+            return Response(status_code=204 if made else 202, headers={"cache-control": "no-store"})
+        return Response(png, media_type="image/png", headers={"cache-control": "max-age=3600"})
+
     async def rooms(self, request: Request) -> Response:
         return await self._locked(request) or JSONResponse(self._hub.listing())
+
+    async def still(self, request: Request) -> Response:
+        if refused := await self._locked(request):
+            return refused
+        live = self._hub.rooms.get(request.path_params["room"])
+        if live is None:
+            return _problem("there is no such room (any more).", 404)
+        png, headers = live.still(), {"cache-control": "no-store"}
+        return Response(png, 200 if png else 204, headers=headers, media_type="image/png" if png else None)
 
     async def open_room(self, request: Request) -> Response:
         if refused := await self._locked(request):
@@ -160,9 +194,10 @@ class _Routes:
             if len(body) > MOST_BODY:
                 return _problem("that is too much for opening a room.", 413)
         try:
-            room = await self._hub.open(m.parse_room(body))
+            opener = household(request.client.host if request.client else None)
+            room = await self._hub.open(m.parse_room(body), opener)
         except ActionPartyError as error:
-            return _problem(str(error), 404 if isinstance(error, UnknownNameError) else 400)
+            return _problem(str(error), 404 if isinstance(error, UnknownNameError | CheckpointError) else 400)
         return JSONResponse({"room": room}, 201)
 
     async def export(self, request: Request) -> Response:
@@ -189,6 +224,11 @@ class _Routes:
         return _problem("this server is open to a network and needs its key: use the whole invite link.", 403)
 
 
+def _takes_gzip(accepted: str) -> bool:
+    parts = [part.replace(" ", "").lower() for part in accepted.split(",")]
+    return any(part.split(";")[0] == "gzip" and not part.endswith(";q=0") for part in parts)
+
+
 async def _not_found(request: Request, error: Exception) -> Response:
     return _problem("there is nothing here.", 404)
 
@@ -197,11 +237,18 @@ async def _failed(request: Request, error: Exception) -> Response:
     return _problem("that went wrong on the server.", 500)
 
 
-def make_app(menu: ShippedMenu, engine: Engine, *, door: Door | None = None, page: Page | None = None) -> ASGIApp:
-    """Return the server's application; ``door`` says who may come in."""
+def make_app(
+    menu: ShippedMenu,
+    engine: Engine,
+    *,
+    door: Door | None = None,
+    page: Page | None = None,
+    limits: Limits | None = None,
+) -> ASGIApp:
+    """Return the server's application; ``door`` says who may come in, ``limits`` how much there may be at once."""
     door = door or Door()
     services = Services(menu, engine.settings, exact=not engine.joint)
-    hub = Hub(menu, engine, services)
+    hub = Hub(menu, engine, services, limits=limits)
     agents = Endpoint(Guests(hub, hub.desk), door)
 
     @contextlib.asynccontextmanager

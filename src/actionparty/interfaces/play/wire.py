@@ -51,11 +51,16 @@ class Picture:
         return to_cells(self.frame)
 
     @cached_property
-    def key(self) -> bytes:
-        """The whole frame as a message."""
+    def png(self) -> bytes:
+        """The frame as a PNG."""
         sink = io.BytesIO()
         Image.fromarray(self.frame).save(sink, "PNG", compress_level=6)
-        return self._head(SIMULATOR_KEY if self.simulator else KEY) + sink.getvalue()
+        return sink.getvalue()
+
+    @cached_property
+    def key(self) -> bytes:
+        """The whole frame as a message."""
+        return self._head(SIMULATOR_KEY if self.simulator else KEY) + self.png
 
     @cached_property
     def _deltas(self) -> dict[int, bytes]:
