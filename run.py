@@ -25,8 +25,6 @@ EXTRAS = {
     "demo": ("onnx", "video"),
     "play": ("agents", "onnx", "video"),
     "mcp": ("agents", "onnx"),
-    "rollout": ("onnx", "train", "video"),
-    "bench": ("onnx",),
     "test": ("agents", "dev", "envs", "meltingpot", "onnx", "openvino", "ray", "rl", "train", "video"),
     "record": ("meltingpot",),
     "evaluate": ("meltingpot", "train"),
@@ -127,7 +125,7 @@ def main(arguments: list[str]) -> int:
     """Set up what the command needs and run it."""
     check_python()
     command = arguments[0] if arguments else "--help"
-    wanted = set(EXTRAS.get(command, ("train", "video")))
+    wanted = set(EXTRAS.get(command, ("onnx", "train", "video")))
     with wait_turn():
         if (have := installed_extras()) is None or not wanted <= have:
             make_venv()

@@ -102,7 +102,7 @@ def test_first_start_installs_and_the_second_runs_at_once(machine: Machine) -> N
 
 def test_asks_for_the_newest_cpu_build_that_is_recent_enough(machine: Machine) -> None:
     (line,) = machine.installs("demo")
-    assert line.endswith(f"torch==2.13.0+cpu -e {machine.root}[video]")
+    assert line.endswith(f"torch==2.13.0+cpu -e {machine.root}[onnx,video]")
 
 
 def test_without_a_cpu_build_says_what_the_plain_one_weighs(
@@ -141,7 +141,7 @@ def test_changed_project_file_installs_again_in_the_same_venv(machine: Machine) 
 def test_more_extras_are_added_to_those_there(machine: Machine) -> None:
     machine.start("demo")
     (line,) = machine.installs("record", "arena")
-    assert line.endswith("[meltingpot,video]")
+    assert line.endswith("[meltingpot,onnx,video]")
     assert machine.installs("demo") == []
 
 

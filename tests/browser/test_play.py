@@ -127,7 +127,7 @@ def test_two_pages_in_one_room_see_the_same_frames(base: str, open_page: OpenPag
         page.enter(base, room)
     ada.take(0)
     grace.take(4)
-    assert ada.page.locator(".seat[data-subject='4'] .seat-name").inner_text() == "Grace"
+    ada.page.locator(".seat[data-subject='4'] .seat-name", has_text="Grace").wait_for()
     ada.page.keyboard.down("KeyW")
     grace.wait_for_step(ada.shown()[1] + 8)
     ada.page.keyboard.up("KeyW")
