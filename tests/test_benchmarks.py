@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import model_sizes
+from benchmarks.bench_picture import draw as draw_bench
 from benchmarks.environment_speed import measure as measure_environment
 from benchmarks.environment_speed import share_of_observing
 from benchmarks.known_tiles import known_shares
@@ -200,6 +201,20 @@ def test_operations_and_kept_bytes_of_a_training_step_are_counted(tmp_path: Path
     x = torch.ones(4, 8)
     assert saved_bytes(lambda: x @ weight) == x.nbytes
     assert saved_bytes(lambda: (x @ weight).exp()) == x.nbytes + 4 * 16 * 4
+
+
+def test_the_picture_of_bench_has_every_part_at_its_length_and_the_higher_floor(tmp_path: Path) -> None:
+    about = {"engine": "torch", "threads": 2, "fps_single": 50.0, "floor_ms_operations": 3.0, "floor_ms_bytes": 1.0}
+    rows = [
+        about | {"world": "a", "parts_ms": {"observe": 8.0, "decode": 2.0, "other": 1.0}},
+        about | {"world": "b", "parts_ms": {"observe": 4.0, "update": 5.0}},
+    ]
+    axis = draw_bench(rows, tmp_path / "new" / "bench.png").axes[0]
+    drawn = [(bar.get_x(), bar.get_width()) for bars in axis.containers for bar in bars if bar.get_width()]
+    assert drawn == [(0, 8), (0, 4), (4, 5), (8, 2), (10, 1)]
+    assert np.asarray(axis.lines[0].get_xdata()).tolist() == [3.0, 3.0]
+    with Image.open(tmp_path / "new" / "bench.png") as picture:
+        assert picture.width > 500
 
 
 def test_the_share_of_known_tiles_is_that_of_changed_cells() -> None:
