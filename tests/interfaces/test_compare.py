@@ -245,7 +245,7 @@ def test_held_out_episodes_are_looked_for_world_by_world(
 
 
 def test_episodes_as_long_as_the_rollouts_come_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lengths = (5, 14, 6, 13, 14)
+    lengths = (5, 14, 6, 13, 14, 1, 2)  # the last two hold no step that could be measured
     write_dataset(tmp_path / "data", [toy.record(1_000_000 + k, rows) for k, rows in enumerate(lengths)])
 
     def found(rollouts: int) -> list[int]:
@@ -253,7 +253,10 @@ def test_episodes_as_long_as_the_rollouts_come_first(tmp_path: Path, capsys: pyt
 
     assert (found(1), found(2), capsys.readouterr().err) == ([1], [1, 4], "")
     assert found(4) == [0, 1, 2, 4]
-    assert "2 of 4 held-out episodes are shorter than the 14 rows" in " ".join(capsys.readouterr().err.split())
+    assert found(7) == [0, 1, 2, 3, 4]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "2 of 4 held-out episodes are shorter than the 14 rows" in told
+    assert "3 of 5 held-out episodes are shorter" in told
 
 
 def test_evaluate_gives_the_sync_horizon_of_worlds_said_to_be_without_chance(checkpoints: tuple[Path, Path]) -> None:

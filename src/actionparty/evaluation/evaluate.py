@@ -26,6 +26,8 @@ from actionparty.types import Episode
 
 HELD_OUT = FIRST_EVALUATION_SEED
 """Seeds from here on are never trained on."""
+LEAST_ROWS = 3
+"""Rows that an episode needs: two are the context of the first step that is measured."""
 Progress = Callable[[str, int, int], None]
 """Told the world, the generated frames done, and their final number."""
 
@@ -107,9 +109,10 @@ def check_held_out(world: str, episodes: Sequence[Episode], allow_training_seeds
                 f"{world}: episode with seed {episode.seed} may have been trained on. Evaluate on seeds from "
                 f"{HELD_OUT} on, or allow training seeds explicitly."
             )
-        if len(episode) < 3:
+        if len(episode) < LEAST_ROWS:
             raise InvalidInputError(
-                f"{world}: the episode with seed {episode.seed} has {len(episode)} rows; at least 3 are needed."
+                f"{world}: the episode with seed {episode.seed} has {len(episode)} rows; "
+                f"at least {LEAST_ROWS} are needed."
             )
         if episode.world.subjects != episodes[0].world.subjects or episode.world.grid != episodes[0].world.grid:
             raise InvalidInputError(f"{world}: held-out episodes differ in number of subjects or in size.")

@@ -288,20 +288,21 @@ def _episodes(path: Path, world: str, settings: EvaluationSettings) -> list[Epis
     """Return at most as many held-out episodes as rollouts, those as long as a rollout rather than shorter ones."""
     from actionparty.data.dataset import load_episodes
     from actionparty.data.recording import FIRST_EVALUATION_SEED
+    from actionparty.evaluation.evaluate import LEAST_ROWS
     from actionparty.evaluation.parts import FIRST_ROLLOUT_ROW
 
     at_most, needed = settings.rollouts, FIRST_ROLLOUT_ROW + settings.horizon + 1
     long: list[tuple[int, Episode]] = []
     short: list[tuple[int, Episode]] = []
     for place, episode in enumerate(load_episodes(path, [world])):
-        if episode.seed >= FIRST_EVALUATION_SEED:
+        if episode.seed >= FIRST_EVALUATION_SEED and len(episode) >= LEAST_ROWS:
             kind = long if len(episode) >= needed else short
             kind += [(place, episode)] if len(kind) < at_most else []
             if len(long) == at_most:
                 break
     if not long and not short:
         again = f"actionparty record {world} --seed {FIRST_EVALUATION_SEED} --out {path}"
-        raise DatasetError(f"{path}: no held-out episode of {world}; make some with: {again}")
+        raise DatasetError(f"{path}: no held-out episode of {world} with {LEAST_ROWS} rows; make some with: {again}")
     if added := short[: at_most - len(long)]:
         console.say(
             f"{world}: {len(added)} of {len(long) + len(added)} held-out episodes are shorter than the {needed} rows "
