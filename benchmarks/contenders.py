@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from actionparty.checkpoints import find_checkpoint
+from actionparty.config import AUTO
 from actionparty.environment.crops import crop
 from actionparty.errors import MissingDependencyError
 from actionparty.rollout.rollout import BatchRollout
@@ -50,15 +51,20 @@ class Contender(Protocol):
 class Ours:
     """One rollout of shipped weights; its frame is the whole world, or every subject's own view cut out of that."""
 
-    def __init__(self, weights: str, world: str, *, views: bool) -> None:
+    def __init__(self, weights: str, world: str, *, views: bool, engine: str = AUTO) -> None:
         folder = find_checkpoint(weights)
         network = load_network(folder)
         self.parameters = network.parameters_count
-        self._rollout = BatchRollout(network)
+        self._rollout = BatchRollout(network, engine=engine)
         self._rollout.reset([load_scene(scene_paths(folder, world)[0])], [0])
         self._view = view_of(world) if views else None
         self._rng = np.random.default_rng(0)
         self._actions: Ints = np.zeros((1, self.spec.subjects), np.int64)
+
+    @property
+    def engine(self) -> str:
+        """What runs the network."""
+        return self._rollout.engine.name
 
     @property
     def spec(self) -> WorldSpec:

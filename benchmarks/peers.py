@@ -40,6 +40,7 @@ from benchmarks.contenders import DREAM, PEERS, SIZES, Contender, Ours, Simulato
 from benchmarks.peers_report import markdown
 
 from actionparty.checkpoints import find_checkpoint
+from actionparty.config import AUTO, ENGINES
 from actionparty.errors import ActionPartyError, InvalidInputError, MissingDependencyError
 from actionparty.interfaces.commands_data import usable_cores
 from actionparty.rollout.scenes import scene_worlds
@@ -73,6 +74,8 @@ class Row:
     lowest: float
     highest: float
     pairs: int
+    engine: str
+    """What ran ours"""
 
 
 @dataclass(frozen=True)
@@ -122,19 +125,21 @@ def ratios(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     return statistics.median(found), min(found), max(found)
 
 
-def compare(weights: str, world: str, peer: str, size: str, threads: int, unit: str, pairs: int, seconds: float) -> Row:
-    """Measure one row.
+def compare(
+    weights: str, world: str, peer: str, size: str, threads: int, unit: str, options: argparse.Namespace
+) -> Row:
+    """Measure one row: so many ``pairs`` of ``seconds``, ours run by an ``engine``.
 
     Raises:
         MissingDependencyError: the peer or the simulator is not installed.
     """
     torch.set_num_threads(threads)
     views = unit == "player-view"
-    ours = Ours(weights, world, views=views)
+    ours = Ours(weights, world, views=views, engine=options.engine)
     spec = ours.spec
     count = spec.subjects if views else 1
     theirs = warmed_peer(peer, size, world, len(spec.actions), count)
-    measured = interleaved(warmed(ours), theirs, pairs, seconds)
+    measured = interleaved(warmed(ours), theirs, options.pairs, options.seconds)
     median, lowest, highest = ratios(measured)
     ms = [statistics.median(column) * 1e3 / count for column in zip(*measured, strict=True)]
     return Row(
@@ -153,7 +158,8 @@ def compare(weights: str, world: str, peer: str, size: str, threads: int, unit: 
         ratio=round(median, 5),
         lowest=round(lowest, 5),
         highest=round(highest, 5),
-        pairs=pairs,
+        pairs=options.pairs,
+        engine=ours.engine,
     )
 
 
@@ -234,7 +240,7 @@ def run(options: argparse.Namespace, tell: Callable[[str], object]) -> dict[str,
         if case[2] in left_out:
             continue
         try:
-            rows.append(compare(*case, options.pairs, options.seconds))
+            rows.append(compare(*case, options))
             tell(json.dumps(asdict(rows[-1])))
         except MissingDependencyError as error:
             left_out[case[2]] = str(error)
@@ -255,6 +261,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--peer", nargs="+", choices=(*PEERS, SIMULATOR), default=[*PEERS, SIMULATOR])
     made.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES), help="of simulusion and dreamer4")
     made.add_argument("--threads", type=int, nargs="+", help="default: one, and all that this process may use")
+    made.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="that runs ours")
     made.add_argument("--pairs", type=int, default=10)
     made.add_argument("--seconds", type=float, default=0.25, help="least length of a measurement")
     made.add_argument("--real-seconds", type=float, default=5.0, help="of the simulator alone")

@@ -45,6 +45,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         chosen = [row for row in rows if (row["world"], row["weights"]) == (world, weights)]
         one = chosen[0]
         size = f"{one['subjects']} subjects, {one['cells']} cells, {one['parameters'] / 1e6:.2f} M parameters"
+        size = f"{size}, run by {one['engine']}"
         parts.append(f"\n## `{world}`, weights `{weights}` ({size})\n\n{table(chosen)}")
     if found["simulator"]:
         lines = [f"| `{r['world']}` | {r['processes']} | {r['steps_per_second']:,.0f} |" for r in found["simulator"]]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import actionparty
+from actionparty.data.dataset import load_episodes
+from actionparty.data.recording import FIRST_EVALUATION_SEED
 from actionparty.environment.observing import Arrays
 from actionparty.environment.vector import VectorRollout
-from actionparty.types import Ints, Observation, Policy
+from actionparty.types import Ints, Observation, Policy, Scene
 from actionparty.worlds.policies import policy
+
+CONTEXT = 2
+"""Frames that the shipped weights see."""
 
 
 class Player(Protocol):
@@ -95,9 +101,34 @@ def episode_returns(worlds: VectorRollout, player: Player, seed: int) -> NDArray
     return total
 
 
-def returns(world: str, backend: str, player: Player, episodes: int, max_steps: int, seed: int) -> NDArray[np.float64]:
+def starts(folder: Path, world: str, episodes: int, *, held_out: bool) -> list[Scene]:
+    """Return the first rows of at most so many recorded episodes: where generated episodes start, as real ones do.
+
+    Raises:
+        DatasetError, UnknownNameError: no such dataset, or no such world in it.
+        SystemExit: no episode of the kind.
+    """
+    found = [
+        episode.scene(0, CONTEXT)
+        for episode in load_episodes(folder, [world])
+        if (episode.seed >= FIRST_EVALUATION_SEED) == held_out
+    ]
+    if not found:
+        raise SystemExit(f"{folder}: no {'held-out' if held_out else 'training'} episode of {world}.")
+    return found[:episodes]
+
+
+def returns(
+    world: str,
+    backend: str,
+    player: Player,
+    episodes: int,
+    max_steps: int,
+    seed: int,
+    scenes: list[Scene] | None = None,
+) -> NDArray[np.float64]:
     """Return (episodes,) the mean return of a subject in each of as many episodes, played side by side."""
-    worlds = actionparty.vector_env(world, episodes, backend=backend, max_steps=max_steps, auto_reset=False)
+    worlds = actionparty.vector_env(world, episodes, scenes, backend=backend, max_steps=max_steps, auto_reset=False)
     try:
         return episode_returns(worlds, player, seed).mean(1)
     finally:

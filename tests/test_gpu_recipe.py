@@ -82,6 +82,22 @@ def stopped(packed: Path, tmp_path: Path) -> Path:
     raise AssertionError("not one step in 280 s")
 
 
+def test_shipped_weights_are_measured_by_engine_and_batch_and_what_cannot_run_is_said(tmp_path: Path) -> None:
+    own = {"OUT": str(tmp_path), "PYTHON": sys.executable, "DEVICE": "cpu", "CHECKPOINT": "starter"}
+    asked = {"WORLDS": "collaborative_cooking__circuit", "ENGINES": "torch nonsense", "BATCHES": "2"}
+    command = [str(SCRIPTS / "bench.sh"), "300", "--steps", "2", "--threads", "1"]
+    ended = subprocess.run(command, env=os.environ | own | asked, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "1 measured" in ended.stdout
+    (file,) = tmp_path.iterdir()
+    assert file.name == "bench-collaborative_cooking__circuit-torch-2.json"
+    found = read_json(file)
+    assert (found["engine"], found["batch"], found["subjects"]) == ("torch", 2, 2)
+    assert found["fps_batched"] > 0
+    assert "circuit-nonsense-2.json is not measured" in ended.stderr
+    assert subprocess.run([str(SCRIPTS / "bench.sh"), "soon"], capture_output=True, check=False).returncode == 2
+
+
 @pytest.mark.slow
 def test_a_run_stops_at_the_limit_comes_back_and_goes_on_elsewhere(packed: Path, tmp_path: Path) -> None:
     before = stopped(packed, tmp_path)

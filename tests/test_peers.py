@@ -67,7 +67,15 @@ def _threads_as_before() -> Iterator[None]:
 
 
 def row(**values: Any) -> dict[str, Any]:
-    alike = {"world": CROWDED, "subjects": 9, "cells": 117, "weights": "all", "parameters": 2_788_574, "threads": 1}
+    alike = {
+        "world": CROWDED,
+        "subjects": 9,
+        "cells": 117,
+        "weights": "all",
+        "parameters": 2_788_574,
+        "threads": 1,
+        "engine": "onnx",
+    }
     theirs = {"peer": "simulusion", "size": "default", "peer_parameters": 5_547_822, "unit": "player-view"}
     return (
         alike
@@ -105,10 +113,11 @@ def test_a_view_is_a_share_of_the_frame_that_all_views_are_cut_from(
 ) -> None:
     monkeypatch.setattr(peers, "warmed", lambda _: Worker(clock, "ours", [0.18]))
     monkeypatch.setattr(peers, "warmed_peer", lambda *_: Worker(clock, "theirs", [1.8]))
-    whole, view = (peers.compare("starter", CROWDED, "simulusion", "default", 1, unit, 3, 0) for unit in peers.UNITS)
+    options = parser().parse_args(["--pairs", "3", "--seconds", "0", "--engine", "torch"])
+    whole, view = (peers.compare("starter", CROWDED, "simulusion", "default", 1, u, options) for u in peers.UNITS)
     assert (whole.ours_ms, whole.theirs_ms, whole.ratio) == (180, 1800, 10)
     assert (view.ours_ms, view.theirs_ms, view.ratio) == (20, 200, 10), "nine subjects, nine players' pictures"
-    assert (view.subjects, view.cells, view.pairs) == (9, 117, 3)
+    assert (view.subjects, view.cells, view.pairs, view.engine) == (9, 117, 3, "torch")
 
 
 def test_every_case_is_measured_where_the_weights_know_the_world() -> None:
@@ -163,7 +172,7 @@ def test_the_page_holds_every_row_and_says_how_busy_the_machine_was() -> None:
     page = markdown(found | lists)
     assert "| simulusion | default | 5.55 M | 1 | player-view | 2.00 | 200.00 | **104** | 96.0 - 120 |" in page
     assert "| Melting Pot | - | - | 1 | world frame | 2.00 | 200.00 | **0.015** | 96.0 - 120 |" in page
-    assert f"## `{CROWDED}`, weights `all` (9 subjects, 117 cells, 2.79 M parameters)" in page
+    assert f"## `{CROWDED}`, weights `all` (9 subjects, 117 cells, 2.79 M parameters, run by onnx)" in page
     assert "| `clean_up` | 2 | 1,234 |" in page
     assert "- dreamer4: can't be imported" in page
     assert "2026-11-23: A CPU, 2 cores, Linux, PyTorch 2.13.0, simulusion 1.1" in page

@@ -52,6 +52,13 @@ def test_a_scene_can_be_chosen(checkpoint: Path, which: Any) -> None:
     np.testing.assert_array_equal(again.render(), SCENES[2].frames[-1])
 
 
+def test_episodes_start_from_the_scenes_that_were_given(checkpoint: Path) -> None:
+    going = vector_env("arena", 3, [SCENES[1], SCENES[0]], checkpoint, observe="frame")
+    told = going.reset(4)  # scene number seed % 2
+    for row, scene in enumerate((SCENES[1], SCENES[0], SCENES[1])):
+        np.testing.assert_array_equal(told["frame"][row, 0], scene.frames[-1])
+
+
 def test_the_weights_that_do_a_world_best_are_taken(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     from actionparty.checkpoints import find_checkpoint, shipped_names
 
@@ -78,6 +85,8 @@ def test_the_weights_that_do_a_world_best_are_taken(monkeypatch: pytest.MonkeyPa
         ({"world": "coins", "checkpoint": "startr"}, UnknownNameError, "Did you mean starter"),
         ({"world": "coins", "scene": "100"}, UnknownNameError, "scene of coins"),
         ({"world": "coins", "scene": SCENES[0]}, InvalidInputError, "one of arena, not of coins"),
+        ({"world": "coins", "scene": [SCENES[0]]}, InvalidInputError, "one of arena, not of coins"),
+        ({"world": "coins", "scene": []}, InvalidInputError, "coins: no scene to start from"),
         ({"world": "clean_up", "checkpoint": "starter"}, UnknownNameError, "world with scenes"),
         ({"world": "arena"}, CheckpointError, "no weights for arena"),
         ({"world": "arena", "backend": "meltingpot"}, InvalidInputError, "its real backend is 'arena'"),
@@ -86,6 +95,7 @@ def test_the_weights_that_do_a_world_best_are_taken(monkeypatch: pytest.MonkeyPa
         ({"world": "arena", "backend": "arena", "checkpoint": "all"}, InvalidInputError, "checkpoint: only"),
         ({"world": "arena", "backend": "arena", "observe": ("views",)}, UnknownNameError, "Did you mean view"),
         ({"world": "arena", "backend": "arena", "max_steps": 0}, InvalidInputError, "max_steps"),
+        ({"world": "arena", "backend": "arena", "max_steps": "9"}, InvalidInputError, "max_steps .* but is '9'"),
         ({"world": "coins", "device": "toaster"}, InvalidInputError, "device 'toaster'"),
     ],
 )
@@ -94,9 +104,15 @@ def test_what_cannot_be_made_says_why(options: dict[str, Any], error: type[Excep
         env(**options)
 
 
-def test_a_vector_has_worlds() -> None:
-    with pytest.raises(InvalidInputError, match="at least 1"):
-        vector_env("arena", 0, backend="arena")
+@pytest.mark.parametrize("backend", ["arena", "generated"])
+@pytest.mark.parametrize("size", [0, -1, 2.5, "2", None])
+def test_a_vector_has_worlds(size: Any, backend: str) -> None:
+    with pytest.raises(InvalidInputError, match="number of worlds must be a whole number of at least 1, but is"):
+        vector_env("arena", size, backend=backend)
+
+
+def test_a_vector_has_as_many_worlds_as_numpy_says() -> None:
+    assert vector_env("arena", np.int64(2), backend="arena").size == 2  # type: ignore[arg-type]
 
 
 def test_without_pettingzoo_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
