@@ -6,16 +6,17 @@ python examples/llm_player.py --world coins --seats 0 1         # in another
 
 Any server with /chat/completions will do, local ones too. The steps of the room wait for the models, at most
 --seconds; who is late, or answers nonsense, plays noop in that turn. Join in the browser: the page lists the room.
+A seat that can't be played (somebody has it, the server is gone) is told at the end, with exit code 1.
 """
 
 import argparse
+import http.client
 import json
 import os
 import re
 import sys
-import threading
-import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from websockets.sync.client import connect
@@ -25,6 +26,11 @@ Moves are relative to your facing: forward goes where you face; turn_left and tu
 x grows to the east (E), y to the south (S). Answer with JSON only: {"actions": ["forward", ...]}, at most 8 actions
 from the list, which are played one after another before you see the world again."""
 MOST_ACTIONS = 8
+NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError)
+
+
+class Refused(Exception):
+    """What the playground said no to."""
 
 
 def post(address, body, headers, timeout):
@@ -71,7 +77,7 @@ def play(link, room, seat, options):
             while (answer := json.loads(socket.recv()))["type"] not in ("observation", "error"):
                 pass
             if answer["type"] == "error":
-                raise SystemExit(f"seat {seat}: {answer['message']}")
+                raise Refused(answer["message"])
             return answer
 
         name = f"{os.environ['OPENAI_MODEL']} {seat}"[-24:]
@@ -85,11 +91,11 @@ def play(link, room, seat, options):
                 {"role": "user", "content": prompt(seen, options.image)},
             ]
             try:
-                text = complete(conversation, options.seconds)
-            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+                actions = chosen(complete(conversation, options.seconds), seen["actions"])
+            except NO_ANSWER as error:
                 print(f"seat {seat}: no answer in turn {turn} ({error})", file=sys.stderr, flush=True)
-                text = ""
-            seen = ask(type="plan", actions=chosen(text, seen["actions"]))
+                actions = ["noop"]
+            seen = ask(type="plan", actions=actions)
             total += seen["reward"]
             print(f"seat {seat}, turn {turn}: {seen['played']} steps, reward {seen['reward']:+g}", flush=True)
         print(f"seat {seat}: {total:+g} in {options.turns} turns", flush=True)
@@ -114,11 +120,13 @@ def main():
         address = f"{link.scheme}://{link.netloc}/api/rooms?{link.query}"
         room = post(address, {"world": options.world, "seed": 1}, {}, 30)["room"]
     print(f"room {room}: {link.scheme}://{link.netloc}/?room={room}", flush=True)
-    seats = [threading.Thread(target=play, args=(link, room, seat, options)) for seat in options.seats]
-    for thread in seats:
-        thread.start()
-    for thread in seats:
-        thread.join()
+    with ThreadPoolExecutor(len(options.seats)) as threads:
+        played = [(seat, threads.submit(play, link, room, seat, options)) for seat in options.seats]
+    failed = [
+        f"seat {seat}: {type(error).__name__}: {error}" for seat, future in played if (error := future.exception())
+    ]
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -19,18 +19,31 @@ def run(name: str, *options: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A policy that learned with SB3 in the generated world, and what was said."""
+    pytest.importorskip("stable_baselines3")
+    policy = tmp_path_factory.mktemp("sb3") / "policy.zip"
+    return policy, run("learn_sb3.py", "--steps", "64", "--test-worlds", "2", "--out", str(policy))
+
+
+@pytest.mark.slow
+def test_a_policy_learns_with_sb3_in_the_generated_world_and_plays_there(learned: tuple[Path, str]) -> None:
+    policy, said = learned
+    assert policy.is_file()
+    assert "learned from 64 actions" in said
+    for name in ("random", "learned"):
+        assert f"generated: {name} policy, mean return of a subject" in said
+
+
 @pytest.mark.meltingpot
 @pytest.mark.slow
-def test_a_policy_learned_with_sb3_in_the_generated_world_plays_in_the_real_one(tmp_path: Path) -> None:
-    pytest.importorskip("stable_baselines3")
-    policy = str(tmp_path / "policy.zip")
-    said = run("learn_sb3.py", "--steps", "64", "--test-worlds", "2", "--out", policy)
-    assert "learned from 64 actions" in said
-    assert "generated: learned policy" in said
-    again = run("learn_sb3.py", "--steps", "0", "--policy", policy, "--test-in", "meltingpot", "--test-worlds", "1")
-    assert "learned from" not in again
-    assert "meltingpot: random policy, mean return of a subject" in again
-    assert "meltingpot: learned policy, mean return of a subject" in again
+def test_a_policy_learned_with_sb3_in_the_generated_world_plays_in_the_real_one(learned: tuple[Path, str]) -> None:
+    options = ("--steps", "0", "--policy", str(learned[0]), "--test-in", "meltingpot", "--test-worlds", "1")
+    said = run("learn_sb3.py", *options)
+    assert "learned from" not in said
+    for name in ("random", "learned"):
+        assert f"meltingpot: {name} policy, mean return of a subject" in said
 
 
 @pytest.mark.slow

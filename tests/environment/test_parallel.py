@@ -184,6 +184,9 @@ def test_an_episode_ends_for_all_at_once() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
+        (None, "must be a mapping of agents to actions, as {'subject_0': 0, ...}, but are None"),
+        (5, "must be a mapping of agents to actions"),
+        ([0, 0, 0], "must be a mapping of agents to actions"),
         ({}, "no action for subject_0, subject_1, subject_2"),
         ({"subject_0": 0, "subject_2": 0}, "no action for subject_1"),
         ({**dict.fromkeys(AGENTS, 0), "player_7": 0}, "no agent is called player_7"),
@@ -194,8 +197,9 @@ def test_an_episode_ends_for_all_at_once() -> None:
         ({**dict.fromkeys(AGENTS, 0), "subject_1": None}, "action None"),
     ],
 )
-def test_wrong_actions_are_refused_and_change_nothing(wrong: dict[str, Any], says: str) -> None:
-    env, other = make(), make()
+@pytest.mark.parametrize("made", [make, arena])
+def test_wrong_actions_are_refused_and_change_nothing(made: Any, wrong: Any, says: str) -> None:
+    env, other = made(), made()
     assert flat(env.reset(seed=0)) == flat(other.reset(seed=0))
     with pytest.raises(InvalidInputError, match=says):
         env.step(wrong)
@@ -216,19 +220,34 @@ def test_nothing_goes_before_reset_or_after_close() -> None:
 
 
 def test_other_wrong_inputs_are_refused() -> None:
-    env = make()
+    env: Any = make()
     for ask in (env.observation_space, env.action_space):
         with pytest.raises(UnknownNameError, match="Did you mean subject_"):
             ask("subject_9")
-    with pytest.raises(InvalidInputError, match="seed"):
-        env.reset(seed=-1)
-    with pytest.raises(InvalidInputError, match=r"actionparty\.Scene"):
-        env.reset(options={"scene": "3"})
     with pytest.raises(UnknownNameError, match="render mode"):
         WorldEnv(vector(1, auto_reset=False), "human")
     for several in (vector(2, auto_reset=False), vector(1)):
         with pytest.raises(InvalidInputError, match="one world"):
             WorldEnv(several)
+
+
+@pytest.mark.parametrize("made", [make, arena])
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"seed": "x"}, "seed must be a whole number .* but is 'x'"),
+        ({"seed": 1.5}, "seed must be a whole number .* but is 1.5"),
+        ({"seed": [1.5]}, "seed must be a whole number .* but is 1.5"),
+        ({"seed": 2**70}, "seed must be a whole number .* at most 9223372036854775807"),
+        ({"options": 3}, "options must be a mapping"),
+        ({"options": 0}, "options must be a mapping"),
+        ({"options": {"scene": "3"}}, r"actionparty\.Scene"),
+    ],
+)
+def test_a_wrong_start_is_refused_in_words(made: Any, start: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        made().reset(**start)
 
 
 def test_a_scene_can_be_the_start() -> None:

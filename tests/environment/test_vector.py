@@ -12,10 +12,15 @@ from tests.rollout.samples import actions, rollout
 from actionparty.environment.batches import Answers, GeneratedWorlds, RealWorlds
 from actionparty.environment.vector import EpisodeSeeds, VectorRollout, VectorStep
 from actionparty.errors import InvalidInputError
+from actionparty.rollout.rollout import RolloutStep
 from actionparty.types import Ints
 from actionparty.worlds.arena import ArenaWorld
 
 STEPS = 12
+
+
+def real(size: int, **options: Any) -> VectorRollout:
+    return VectorRollout(RealWorlds([ArenaWorld(SUBJECTS, GRID) for _ in range(size)]), **options)
 
 
 def play(going: VectorRollout, chosen: Ints) -> list[VectorStep]:
@@ -149,6 +154,28 @@ def test_a_network_that_fails_cuts_that_episode_only() -> None:
     assert step.final.rows.tolist() == [1]
 
 
+@pytest.mark.parametrize(("finite", "reward"), [(False, np.nan), (False, 1.0), (True, np.nan), (True, np.inf)])
+def test_who_learns_never_sees_the_rewards_of_a_network_that_fails(
+    monkeypatch: pytest.MonkeyPatch, finite: bool, reward: float
+) -> None:
+    made = rollout()
+    step = made.step
+
+    def failing(chosen: Ints) -> RolloutStep:
+        answer = step(chosen)
+        rewards = np.full_like(answer.rewards, 2)
+        rewards[1, 2] = reward
+        return replace(answer, rewards=rewards, finite=np.array([True, finite, True]))
+
+    monkeypatch.setattr(made, "step", failing)
+    going = VectorRollout(GeneratedWorlds(made, SCENES, 3), ("state",))
+    going.reset(0)
+    told = going.step(actions(1, 3)[0])
+    assert told.rewards.tolist() == [[2, 2, 2], [0, 0, 0], [2, 2, 2]]
+    assert told.rewards.dtype == np.float32
+    assert told.truncated.tolist() == [False, True, False]
+
+
 def test_without_auto_reset_somebody_has_to_restart() -> None:
     going, chosen = vector(3, max_steps=2, auto_reset=False), actions(3, 3)
     going.reset(0)
@@ -164,8 +191,11 @@ def test_without_auto_reset_somebody_has_to_restart() -> None:
         going.step(chosen[2])
     going.restart([0, 2])
     assert not going.step(chosen[2]).truncated.any()
-    with pytest.raises(InvalidInputError, match="no worlds"):
-        going.restart([3])
+    for row in (3, -1, 1.5, "0"):
+        with pytest.raises(
+            InvalidInputError, match="row of a world must be a whole number of at least 0 and at most 2"
+        ):
+            going.restart([row])  # type: ignore[list-item]
 
 
 def test_one_episode_may_start_from_a_given_scene() -> None:
@@ -198,10 +228,50 @@ def test_wrong_actions_are_refused_and_change_nothing(wrong: Any, says: str) -> 
     assert equal(going.step(actions(1, 2)[0]), other.step(actions(1, 2)[0]))
 
 
-@pytest.mark.parametrize("seed", [-1, [1], [1, -2], [1, 2, 3]])
-def test_wrong_seeds_are_refused(seed: Any) -> None:
-    with pytest.raises(InvalidInputError, match="seed"):
-        vector(2).reset(seed)
+@pytest.mark.parametrize("made", [vector, real])
+@pytest.mark.parametrize(
+    ("seed", "says"),
+    [
+        (-1, "whole number of at least 0 and at most 9223372036854775807, but is -1"),
+        (2**63, "at most 9223372036854775807"),
+        (2**63 - 1, "at most 9223372036854775807"),  # of the second world
+        (2**70, "at most 9223372036854775807"),
+        (1.5, "whole number .* but is 1.5"),
+        ("x", "whole number .* but is 'x'"),
+        (True, "whole number .* but is True"),
+        ([1.5, 2], "whole number .* but is 1.5"),
+        ([1, None], "whole number .* but is None"),
+        ([1, -2], "whole number .* but is -2"),
+        ([1], "one for each of the 2 worlds, but got 1"),
+        ([1, 2, 3], "one for each of the 2 worlds, but got 3"),
+    ],
+)
+def test_wrong_seeds_are_refused_and_change_nothing(made: Any, seed: Any, says: str) -> None:
+    going, other = made(2), made(2)
+    assert same(going.reset(0), other.reset(0))
+    with pytest.raises(InvalidInputError, match=f"seed.*{says}"):
+        going.reset(seed)
+    assert same(going.reset(), other.reset())
+
+
+@pytest.mark.parametrize("made", [vector, real])
+def test_numbers_of_numpy_are_numbers(made: Any) -> None:
+    a, b = made(2, max_steps=np.int32(5)), made(2, max_steps=5)
+    for seed in (np.int64(7), np.array(7), np.array([7, 8], np.uint8), [np.int16(7), 8]):
+        assert same(a.reset(seed), b.reset(7))
+    assert same(a.reset(2**63 - 2), b.reset([2**63 - 2, 2**63 - 1])), "the largest seeds"
+
+
+@pytest.mark.parametrize("steps", [0, -1, 2.5, "9", None, True])
+def test_episodes_have_whole_numbers_of_steps(steps: Any) -> None:
+    with pytest.raises(InvalidInputError, match="max_steps must be a whole number of at least 1, but is"):
+        vector(max_steps=steps)
+
+
+@pytest.mark.parametrize("made", [vector, real])
+def test_a_start_that_is_no_scene_is_refused(made: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"actionparty\.Scene"):
+        made(1).reset(0, "3")
 
 
 def test_nothing_goes_before_reset_or_after_close() -> None:
@@ -213,5 +283,3 @@ def test_nothing_goes_before_reset_or_after_close() -> None:
     going.close()
     with pytest.raises(InvalidInputError, match="call reset"):
         going.step([[0] * 3] * 2)
-    with pytest.raises(InvalidInputError, match="max_steps"):
-        vector(max_steps=0)

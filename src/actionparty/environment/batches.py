@@ -25,7 +25,7 @@ class Answers:
     states: SubjectStates
     """(B, N, ...)"""
     rewards: Floats
-    """(B, N) received on arrival; of no meaning where an episode has just started"""
+    """(B, N) received on arrival, 0 where not sound; of no meaning where an episode has just started"""
     ended: Bools
     """(B,)"""
     sound: Bools
@@ -91,7 +91,9 @@ class GeneratedWorlds:
     def step(self, actions: Ints) -> Answers:
         """Generate the next frame of every rollout."""
         made = self._rollout.step(actions)
-        return Answers(made.frames, made.states, made.rewards, made.ended, made.finite)
+        sound = made.finite & np.isfinite(made.rewards).all(1)
+        rewards = np.where(sound[:, None], made.rewards, np.zeros_like(made.rewards))
+        return Answers(made.frames, made.states, rewards, made.ended, sound)
 
     def last(self) -> Answers:
         """Return how they stand."""

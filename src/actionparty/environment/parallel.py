@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from actionparty.environment.observing import Arrays
 from actionparty.environment.spaces import action_space, observation_space, state_space
 from actionparty.environment.vector import VectorRollout
 from actionparty.errors import InvalidInputError, unknown_name
-from actionparty.types import Frame, Scene, WorldSpec
+from actionparty.types import Frame, WorldSpec
 
 RENDER_MODES = ("rgb_array",)
 
@@ -79,12 +80,14 @@ class WorldEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo carries no type
         where to start; other options are left alone.
 
         Raises:
-            InvalidInputError: a negative seed, or a scene that this world can't start from.
+            InvalidInputError: a seed that is no whole number from 0 to 2**63 - 1, options that are no mapping, or a
+                scene that this world can't start from.
         """
-        scene = (options or {}).get("scene")
-        if scene is not None and not isinstance(scene, Scene):
-            raise InvalidInputError('options["scene"] is an actionparty.Scene; a name is given when the env is made.')
-        observations = self._vector.reset(seed, scene)
+        if options is not None and not isinstance(options, Mapping):
+            raise InvalidInputError(
+                f'options must be a mapping, as {{"scene": scene}}, but is {reprlib.repr(options)}.'
+            )
+        observations = self._vector.reset(seed, (options or {}).get("scene"))
         self.agents = list(self.possible_agents)
         return self._by_agent(observations), self._infos()
 
@@ -94,7 +97,8 @@ class WorldEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo carries no type
         """Advance by one step with one action per agent, in any order.
 
         Raises:
-            InvalidInputError: not exactly one action for each agent, an action out of range, or no episode is running.
+            InvalidInputError: no mapping of exactly one action for each agent, an action out of range, or no episode
+                is running.
         """
         if not self.agents:
             raise InvalidInputError(f"{self.spec.name}: no episode is running (none yet, or it is over); call reset.")
@@ -135,6 +139,11 @@ class WorldEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo carries no type
 
     def _ordered(self, actions: Mapping[str, int]) -> list[int]:
         """Return the actions in the order of the subjects."""
+        if not isinstance(actions, Mapping):
+            raise InvalidInputError(
+                f"{self.spec.name}: actions must be a mapping of agents to actions, as {{{self.agents[0]!r}: 0, ...}}, "
+                f"but are {reprlib.repr(actions)}."
+            )
         missing = [agent for agent in self.agents if agent not in actions]
         strange = [str(agent) for agent in actions if agent not in self._acting]
         if missing or strange:

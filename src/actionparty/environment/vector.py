@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actionparty.environment.batches import Answers, Worlds
+from actionparty.environment.inputs import row_seeds, whole
 from actionparty.environment.observing import Arrays, Observer
 from actionparty.errors import InvalidInputError
 from actionparty.types import Bools, Floats, Ints, Scene, SubjectStates, WorldSpec
@@ -53,7 +54,7 @@ class VectorRollout:
     """B worlds of one kind as arrays; made by ``actionparty.vector_env``.
 
     Raises:
-        InvalidInputError: ``max_steps`` below 1, or nothing to observe.
+        InvalidInputError: ``max_steps`` is no whole number of at least 1, or nothing to observe.
         UnknownNameError: no such kind of observation.
     """
 
@@ -66,10 +67,8 @@ class VectorRollout:
         auto_reset: bool = True,
     ) -> None:
         """Tell the agents what ``observe`` names; end each episode after ``max_steps`` at the latest."""
-        if max_steps < 1:
-            raise InvalidInputError(f"max_steps must be at least 1, but is {max_steps}.")
+        self.max_steps, self.auto_reset = whole("max_steps", max_steps, 1), auto_reset
         self.observer = Observer(worlds.spec, observe, view)
-        self.max_steps, self.auto_reset = max_steps, auto_reset
         self._worlds = worlds
         self._seeds: list[EpisodeSeeds] = []
         self._steps = np.zeros(worlds.size, np.int64)
@@ -103,10 +102,13 @@ class VectorRollout:
         too; without a ``seed`` they go on. A ``scene`` is where this one episode starts.
 
         Raises:
-            InvalidInputError: a negative seed, not one for each world, or a scene that the worlds can't start from.
+            InvalidInputError: a seed that is no whole number from 0 to 2**63 - 1, not one for each world, or a scene
+                that the worlds can't start from.
         """
+        if scene is not None and not isinstance(scene, Scene):
+            raise InvalidInputError("a scene to start from is an actionparty.Scene; name one when the env is made.")
         if seed is not None or not self._seeds:
-            self._seeds = [EpisodeSeeds(s) for s in _row_seeds(seed, self.size)]
+            self._seeds = [EpisodeSeeds(s) for s in row_seeds(seed, self.size)]
         self._begin(range(self.size), scene)
         return self._observe()
 
@@ -117,9 +119,7 @@ class VectorRollout:
             InvalidInputError: a row that is no world, or before the first ``reset``.
         """
         self._started()
-        if not all(0 <= row < self.size for row in rows):
-            raise InvalidInputError(f"{self.spec.name}: no worlds {list(rows)}; there are 0 to {self.size - 1}.")
-        self._begin(sorted({int(row) for row in rows}), None)
+        self._begin(sorted({whole("the row of a world", row, 0, self.size) for row in rows}), None)
         return self._observe()
 
     def step(self, actions: Any) -> VectorStep:
@@ -197,12 +197,3 @@ class EpisodeSeeds:
         """Return the seed of the next episode."""
         first, self._first = self._first, None
         return int(self._rng.integers(_SEEDS)) if first is None else first
-
-
-def _row_seeds(seed: int | Sequence[int] | None, size: int) -> list[int | None]:
-    if seed is None:
-        return [None] * size
-    seeds = [seed + row for row in range(size)] if isinstance(seed, int | np.integer) else list(seed)
-    if len(seeds) != size or any(s < 0 for s in seeds):
-        raise InvalidInputError(f"seed: one number, or one for each of the {size} worlds, 0 or larger; got {seed}.")
-    return [int(s) for s in seeds]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.interfaces.agents.serving import ENVIRONMENT, ROOT, Playground, example
 
-Answer = Callable[[dict[str, Any]], str]
+Answer = Callable[[dict[str, Any]], Any]
 
 
 def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,8 @@ def test_the_short_client_walks_to_coins_and_gets_rewards(coins: Playground) -> 
 class FakeModel:
     """An OpenAI-compatible server on this machine, which answers by a script and remembers what it was asked."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, missing: int = 0) -> None:
+        """Each reply breaks off ``missing`` bytes before its end."""
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         fake = self
@@ -54,7 +55,7 @@ class FakeModel:
                 try:
                     self.send_response(200)
                     self.send_header("content-type", "application/json")
-                    self.send_header("content-length", str(len(raw)))
+                    self.send_header("content-length", str(len(raw) + missing))
                     self.end_headers()
                     self.wfile.write(raw)
                 except OSError:
@@ -146,6 +147,26 @@ def test_a_model_that_answers_nonsense_or_too_late_plays_noop_and_the_game_goes_
     assert done.returncode == 0, done.stderr
     assert "no answer in turn 0" in done.stderr
     assert re.findall(r"turn \d: (\d+) steps", done.stdout) == ["1", "1", "1"]
+
+
+@pytest.mark.parametrize(("text", "missing"), [([{"type": "text", "text": "{}"}], 0), (7, 0), ("{}", 9)])
+def test_what_is_no_answer_of_a_model_is_noop_too(coins: Playground, text: Any, missing: int) -> None:
+    with FakeModel(lambda body: text, missing).running() as model:
+        done = play(coins, model, "--turns", "2")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"no answer in turn (\d)", done.stderr) == ["0", "1"]
+    assert re.findall(r"turn \d: (\d+) steps", done.stdout) == ["1", "1"]
+
+
+def test_a_seat_that_is_taken_is_told_and_the_others_play(coins: Playground) -> None:
+    with FakeModel(lambda body: '{"actions": ["noop"]}').running() as model:
+        done = play(coins, model, "--turns", "2", "--seats", "0", "0", "30")
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert [line[:8] for line in said] == ["seat 0: ", "seat 30:"]
+    assert "plays subject 0" in said[0]
+    assert "no subject 30" in said[1]
+    assert len(re.findall(r"seat 0: .* in 2 turns", done.stdout)) == 1
 
 
 def test_the_picture_goes_along_where_it_is_wanted(coins: Playground) -> None:

@@ -11,8 +11,10 @@ import pytest
 from tests.interfaces.play.stage import OTHER, SPEC, WORLD, make_engine
 
 from actionparty.config import RolloutConfig
-from actionparty.errors import ActionPartyError
+from actionparty.errors import ActionPartyError, InvalidInputError
+from actionparty.interfaces.agents import eyes as eyes_module
 from actionparty.interfaces.agents import guests as guests_module
+from actionparty.interfaces.agents.eyes import Eyes
 from actionparty.interfaces.agents.guests import Guests
 from actionparty.interfaces.agents.tools import Answer, Tools
 from actionparty.interfaces.play import messages as m
@@ -198,6 +200,29 @@ def test_leaving_frees_the_seat_and_the_token_is_void(house: Callable[..., None]
         assert h.hub.rooms[room].room.table.seats[0].kind == "policy"
         assert h.hub.listing()[0]["people"] == 0
         assert "you left" in await h.refusal("look", seat=seat)
+        await h.seat(room, subject=0)
+
+    house(story)
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_a_seat_whose_first_look_fails_is_free_at_once(
+    house: Callable[..., None], monkeypatch: pytest.MonkeyPatch, breaks_off: bool
+) -> None:
+    async def story(h: House) -> None:
+        room = await h.room()
+        seat = h.hub.rooms[room].room.table.seats[0]
+        with monkeypatch.context() as blind:
+            blind.setattr(Eyes, "see", lambda *_: None)
+            blind.setattr(eyes_module, "FIRST_SECONDS", 30 if breaks_off else 0.2)
+            asked = asyncio.create_task(h.do("take_seat", room=room, subject=0))
+            while seat.kind != "human":
+                await asyncio.sleep(0.01)
+            if breaks_off:
+                asked.cancel()
+            with pytest.raises(asyncio.CancelledError if breaks_off else InvalidInputError):
+                await asked
+        assert (len(h.guests), h.hub.listing()[0]["people"], seat.kind) == (0, 0, "policy")
         await h.seat(room, subject=0)
 
     house(story)

@@ -194,10 +194,14 @@ class Tools:
 
     async def _take(self, wanted: TakeSeat) -> Answer:
         guest = self._guests.seat(wanted.room, wanted.subject, wanted.name)
-        with self._entered(guest.token) as eyes:
-            if wanted.wait_seconds is not None:
-                eyes.ask(m.Wait(type="wait", seconds=wanted.wait_seconds))
-            seen = await self._seen(eyes, image=True)
+        try:
+            with self._entered(guest.token) as eyes:
+                if wanted.wait_seconds is not None:
+                    eyes.ask(m.Wait(type="wait", seconds=wanted.wait_seconds))
+                seen = await self._seen(eyes, image=True)
+        except BaseException:  # also where the client breaks off: nobody knows the token
+            self._guests.leave(guest)
+            raise
         silent = f"after {self._guests.silent_seconds:g} s without a call"
         text = f'Your seat token is "{guest.token}". It is given up {silent}.\n{_RULES}\n\n{seen.text}'
         return Answer(text, {"seat": guest.token, **seen.data}, seen.picture)
