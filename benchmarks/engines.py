@@ -24,6 +24,8 @@ from actionparty.checkpoints import find_checkpoint
 from actionparty.config import ENGINES
 from actionparty.engines.check import differences
 from actionparty.engines.choice import lacks
+from actionparty.errors import InvalidInputError
+from actionparty.interfaces.commands_bench import usable_threads
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.scenes import load_scene, scene_paths
 from actionparty.training.checkpoint import load_network
@@ -119,7 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--write", type=Path)
     chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
+    try:
+        torch.set_num_threads(usable_threads(chosen.threads))
+    except InvalidInputError as error:
+        parser.exit(2, f"error: {error}\n")
     engines = [name for name in chosen.engine or ENGINES if name != "torch" and lacks(name) is None]
     speeds = []
     for world in chosen.world or WORLDS:

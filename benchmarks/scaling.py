@@ -27,7 +27,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,10 @@ from actionparty.checkpoints import find_checkpoint, fingerprint, read_json
 from actionparty.config import ModelConfig, RolloutConfig, model_preset, to_json
 from actionparty.data.dataset import load_episodes
 from actionparty.data.recording import FIRST_EVALUATION_SEED, record
+from actionparty.errors import InvalidInputError
 from actionparty.evaluation.evaluate import EvaluationSettings, evaluate
 from actionparty.evaluation.labels import build_labels
+from actionparty.interfaces.commands_bench import usable_threads
 from actionparty.model.network import Network
 from actionparty.model.update import ALIVE, JUMP
 from actionparty.performance.bench import step_seconds
@@ -213,7 +215,7 @@ def trained_subjects(about: Mapping[str, Any], world: str) -> list[int]:
 
 def run_cost(options: argparse.Namespace) -> None:
     """Measure every case and keep it at once."""
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(usable_threads(options.threads))
     network = lively_network(replace(model_preset("small"), window=options.window))
     about = {"parameters": network.parameters_count, "device": platform.processor() or "cpu"}
     for grid, count in cost_cases():
@@ -280,10 +282,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and do it."""
-    options = parser().parse_args()
-    options.run(options)
+    top = parser()
+    options = top.parse_args(arguments)
+    try:
+        options.run(options)
+    except InvalidInputError as error:
+        top.exit(2, f"error: {error}\n")
 
 
 if __name__ == "__main__":

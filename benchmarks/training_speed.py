@@ -22,14 +22,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from actionparty.checkpoints import find_checkpoint, shipped_names
 from actionparty.config import MODEL_PRESETS, TrainConfig
 from actionparty.data.clips import WorldClips
 from actionparty.data.dataset import load_episodes
 from actionparty.evaluation.export import HELD_OUT
-from actionparty.performance.machine import Machine, measure_machine, timed
+from actionparty.performance.machine import Machine, counted_operations, measure_machine, timed
 from actionparty.training.trainer import Trainer
 
 STATE_BYTES = 2 * (4 + 4 + 4)
@@ -53,13 +52,10 @@ def saved_bytes(step: Callable[[], object]) -> int:
 def measure(trainer: Trainer, machine: Machine, steps: int) -> dict[str, object]:
     """Return the speed of ``trainer``'s steps and the floors under it."""
     first = trainer.frames
-    counter = FlopCounterMode(display=False)
-    with counter:
-        trainer.step()
+    operations = counted_operations(trainer.step)
     frames = trainer.frames - first
     activations = saved_bytes(trainer.step)
     seconds = timed(trainer.step, trainer.device, steps)
-    operations = counter.get_total_flops()
     traffic = 2 * activations + STATE_BYTES * trainer.network.parameters_count
     return {
         "device": str(trainer.device),

@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu.mfu runs/gpu datasets/all-packed
 
-Counted are matrix products and attention, forwards and backwards, as PyTorch's ``FlopCounterMode`` does; what is only
-padding counts too. The speed is the median of the second half of the run's ``log.csv``, so compiling does not count,
+Counted are matrix products and attention, forwards and backwards (``counted_operations``); what is only padding counts
+too. The speed is the median of the second half of the run's ``log.csv``, so compiling does not count,
 but everything else between two steps does. Prints JSON.
 """
 
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from actionparty.checkpoints import read_json
 from actionparty.config import ModelConfig, TrainConfig, from_json
@@ -27,6 +26,7 @@ from actionparty.data.clips import WorldClips
 from actionparty.data.packed import inspect_packed, load_packed
 from actionparty.errors import ActionPartyError, DatasetError
 from actionparty.model.network import Network
+from actionparty.performance.machine import counted_operations
 from actionparty.training.objective import Objective
 from actionparty.types import WorldSpec
 
@@ -58,12 +58,13 @@ def count_flops(model: ModelConfig, config: TrainConfig, world: WorldClips, fram
     network = Network(model).to(device)
     generator = torch.Generator(device).manual_seed(0)
     clips = world.to(device).draw(frames, model.context, model.memory, generator, config.event_share, config.rare_share)
-    counter = FlopCounterMode(display=False)
-    with counter:
+
+    def learn() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss, _ = Objective(config)(network, world, clips, generator)
         torch.autograd.backward(loss)
-    return int(counter.get_total_flops())
+
+    return int(counted_operations(learn))
 
 
 def flops_per_frame(run: Path, data: Path, batches: int, device: torch.device) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.engines import apart, main, measure
+from benchmarks.scaling import main as scaling
 from tests.engines.samples import WORLD, engines
 
 
@@ -20,6 +21,15 @@ def test_engines_are_stepped_side_by_side_and_compared(
     assert f"| `{WORLD}` | torch |" in written
     assert f"| `{WORLD}` | {name} |" in written
     assert "batch 1" in written
+
+
+@pytest.mark.parametrize("count", [0, -1, 4096])
+def test_threads_that_cannot_be_are_refused(count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (main, scaling):
+        with pytest.raises(SystemExit) as ended:
+            command(["cost", "--threads", str(count)][command is main :])
+        assert ended.value.code == 2
+        assert f"error: --threads {count}: this process may use 1 to " in capsys.readouterr().err
 
 
 def test_pytorch_beside_itself_is_as_fast_and_the_same() -> None:

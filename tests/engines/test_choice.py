@@ -15,7 +15,7 @@ from tests.model.samples import network as random_network
 from actionparty.config import AUTO, ENGINES, RolloutConfig
 from actionparty.engines import choice, export, store
 from actionparty.engines.check import differences
-from actionparty.engines.choice import FASTEST, choose, lacks, open_engine
+from actionparty.engines.choice import FASTEST, choose, choose_by_opening, lacks, open_engine
 from actionparty.engines.graphs import Part, parts
 from actionparty.engines.onnx_runtime import OnnxGraph
 from actionparty.engines.openvino_runtime import OpenVinoGraph
@@ -31,7 +31,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def only(monkeypatch: pytest.MonkeyPatch, *installed: str) -> None:
     """Pretend that of the engines only ``installed`` can be used here."""
-    monkeypatch.setattr(choice, "lacks", lambda name: None if name in installed else f"the engine {name} needs more")
+    monkeypatch.setattr(
+        choice, "lacks", lambda name, _=None: None if name in installed else f"the engine {name} needs more"
+    )
 
 
 def test_the_fastest_that_is_installed_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +62,17 @@ def test_a_missing_package_is_said_with_the_command_that_installs_it(monkeypatch
 
 def test_half_precision_needs_a_processor_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "native_bf16", lambda: False)
-    assert "bfloat16" in str(lacks("torch-bf16"))
+    assert "bfloat16, and cpu here does not" in str(lacks("torch-bf16"))
+    assert lacks("torch-bf16", torch.device("mps")) is not None
+
+
+def test_half_precision_on_a_gpu_is_asked_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    for has in (True, False):
+        monkeypatch.setattr(choice, "native_bf16", lambda has=has: not has)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has: has)
+        assert (lacks("torch-bf16", gpu) is None) == has
+        assert choose("torch-bf16", gpu, [network()]) == ("torch-bf16" if has else "torch")
 
 
 def test_an_unknown_engine_is_answered_with_the_nearest() -> None:
@@ -133,13 +145,27 @@ def test_graphs_of_another_model_are_found_out(name: str, monkeypatch: pytest.Mo
     assert open_engine(AUTO, network()).name == "torch"
 
 
+@pytest.mark.parametrize("name", engines(("onnx",)))
+def test_one_engine_is_chosen_that_opens_for_all(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = network(), random_network(1, network().config)
+    assert choose_by_opening(AUTO, None, [good]) == choose(AUTO, None, [good]) == name
+    assert choose_by_opening("openvino", None, [good]) == choose("openvino", None, [good]), "as wanted, unopened"
+    right = store.graphs(good)
+    monkeypatch.setattr(choice, "graphs", lambda given: right if given is good else dict.fromkeys(right, b"no graph"))
+    with caplog.at_level(logging.WARNING):
+        assert choose_by_opening(AUTO, None, [good, bad]) == "torch"
+    assert [message for message in caplog.messages if "Using torch instead of onnx" in message] == caplog.messages
+
+
 def test_what_is_needed_to_make_graphs_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(config: object) -> bytes:
         raise ModuleNotFoundError("No module named 'onnxscript'", name="onnxscript")
 
     pytest.importorskip("onnx")
     monkeypatch.setattr(export, "export", lacking)
-    monkeypatch.setattr(choice, "lacks", lambda name: None)
+    monkeypatch.setattr(choice, "lacks", lambda name, _=None: None)
     with pytest.raises(MissingDependencyError, match=r"needs onnxscript.*actionparty\[onnx\]"):
         open_engine("onnx", random_network(config=TINY))
 

@@ -11,6 +11,7 @@ from tests.interfaces.calls import complaint, run
 from tests.rollout.samples import model, scene
 
 from actionparty.config import AUTO, RolloutConfig
+from actionparty.engines import choice
 from actionparty.engines.choice import choose
 from actionparty.environment.batches import GeneratedWorlds
 from actionparty.environment.make import env, open_worlds
@@ -45,6 +46,16 @@ def test_weights_without_graphs_start_at_once_with_pytorch(checkpoint: Path, tmp
 def test_bench_names_the_engine(name: str) -> None:
     line = ("bench", WORLD, "--steps", 2, "--batch", 1, "--threads", 1, "--engine", name)
     assert f"engine {name}" in run(*line)
+
+
+@pytest.mark.parametrize("name", engines(("onnx",)))
+def test_bench_goes_on_with_pytorch_where_the_fastest_engine_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "graphs", lambda _: {"observe": b"no graph"})
+    line = ("bench", WORLD, "--steps", 2, "--batch", 1, "--threads", 1)
+    assert run(*line, "--json")["engine"] == "torch"
+    assert "can't run this model" in complaint(*line, "--engine", name)
 
 
 @pytest.mark.parametrize("command", [("rollout", WORLD, "--out", "x"), ("bench", WORLD), ("evaluate", "starter")])

@@ -34,14 +34,20 @@ LARGEST_DIFFERENCE = 1e-3
 _LOG = logging.getLogger("actionparty.engines")
 
 
-def lacks(name: str) -> str | None:
-    """Return why the engine ``name`` can't be used here and what to do, None where it can."""
+def lacks(name: str, device: torch.device | None = None) -> str | None:
+    """Return why the engine ``name`` can't be used here (on ``device``) and what to do, None where it can."""
     if missing := [package for package in _PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None]:
         extra = name.partition("-")[0]
         return f"the engine {name} needs {', '.join(missing)}, not installed here: pip install 'actionparty[{extra}]'"
-    if name == "torch-bf16" and not native_bf16():
-        return "the engine torch-bf16 is for processors that compute in bfloat16, and this one does not"
+    if name == "torch-bf16" and not _computes_in_bf16(device or torch.device("cpu")):
+        return f"the engine torch-bf16 is for devices that compute in bfloat16, and {device or 'cpu'} here does not"
     return None
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and native_bf16()
 
 
 def choose(wanted: str, device: torch.device | None, networks: Iterable[Network]) -> str:
@@ -63,10 +69,25 @@ def choose(wanted: str, device: torch.device | None, networks: Iterable[Network]
         best = next(name for name in FASTEST if lacks(name) is None)
     if wanted == AUTO:
         return best
-    if (reason := lacks(wanted)) is not None:
+    if (reason := lacks(wanted, device)) is not None:
         _LOG.warning("%s. Using %s instead.", reason, best)
         return best
     return wanted
+
+
+def choose_by_opening(wanted: str, device: torch.device | None, networks: Iterable[Network]) -> str:
+    """Return the engine to use as ``choose`` does; what ``AUTO`` stands for is opened for all ``networks`` to see.
+
+    Where one of them is refused, all are left to PyTorch (this is logged), so that one name can be said and kept.
+
+    Raises:
+        UnknownNameError, InvalidInputError: as ``choose``.
+    """
+    given = list(networks)
+    name = choose(wanted, device, given)
+    if wanted != AUTO or name == TORCH:
+        return name
+    return name if all(open_engine(AUTO, network, device).name == name for network in given) else TORCH
 
 
 def open_engine(

@@ -47,7 +47,6 @@ def bench(
     import torch
 
     from actionparty.checkpoints import find_checkpoint
-    from actionparty.engines.choice import choose
     from actionparty.interfaces.elsewhere import check_scenes
     from actionparty.performance.bench import bench as measure
     from actionparty.rollout.scenes import load_scene, scene_paths, shipped_checkpoint
@@ -56,23 +55,27 @@ def bench(
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
     check_scenes(folder, world, f"actionparty bench {world} --checkpoint {{}}")
     scenes = [load_scene(path) for path in scene_paths(folder, world)]
-    torch.set_num_threads(_threads(threads))
+    torch.set_num_threads(usable_threads(threads))
     chosen = _device(device)
     network = load_network(folder)
-    name = choose(engine, chosen, [network])
     with console.progress() as bars:
-        bars.add_task(f"{world}, {name}, {torch.get_num_threads()} threads", total=None)
-        found = measure(network, scenes, steps, batch, device=chosen, engine=name)
+        bars.add_task(f"{world}, {torch.get_num_threads()} threads", total=None)
+        found = measure(network, scenes, steps, batch, device=chosen, engine=engine)
     if as_json:
         console.print_json(found.to_json())
     else:
         _show(found)
 
 
-def _threads(wanted: int | None) -> int:
+def usable_threads(wanted: int | None) -> int:
+    """Return the threads to compute with: the ``wanted``, or one for each core that this process may use.
+
+    Raises:
+        InvalidInputError: less than one, or more than those cores.
+    """
     most = usable_cores()
-    if wanted is not None and wanted > most:
-        raise InvalidInputError(f"--threads {wanted}: this process may use {most}, and more of them are slower.")
+    if wanted is not None and not 1 <= wanted <= most:
+        raise InvalidInputError(f"--threads {wanted}: this process may use 1 to {most}.")
     return wanted or most
 
 
@@ -88,8 +91,9 @@ def _device(name: str) -> torch.device:
 def _show(found: Bench) -> None:
     size = f"{found.subjects} subjects, {found.cells} cells"
     console.tell(f"{found.world}, {size}; {found.device}, engine {found.engine}, {found.threads} threads")
-    console.tell(f"one rollout {found.fps_single} frames/s, {found.ms_p50} ms a frame (p95 {found.ms_p95})")
-    console.tell(f"{found.batch} rollouts together {found.fps_batched} frames/s; {found.peak_mb} MB at most")
+    latency = f"{found.ms_p50} ms a frame (p95 {found.ms_p95})"
+    console.tell(f"one rollout {found.fps_single} frames/s, {latency}; {found.peak_mb} MB at most")
+    console.tell(f"{found.batch} rollouts together {found.fps_batched} frames/s; {found.peak_mb_batched} MB at most")
     whole = sum(found.parts_ms.values())
     rows = [(part, ms, ms / whole) for part, ms in found.parts_ms.items()]
     console.print_table("", ("part", "ms", "share"), rows)

@@ -107,7 +107,7 @@ def evaluate(
       actionparty evaluate runs/party --out outputs/report --ray auto
     """
     from actionparty.checkpoints import find_checkpoint, fingerprint
-    from actionparty.engines.choice import choose
+    from actionparty.engines.choice import choose_by_opening
     from actionparty.evaluation.evaluate import EvaluationSettings
     from actionparty.evaluation.evaluate import evaluate as measure
     from actionparty.evaluation.folder import check_usable
@@ -128,9 +128,8 @@ def evaluate(
             context=network.config.context,
             deterministic=_chanceless(deterministic, worlds),
         )
-        sampling = RolloutConfig(
-            update_steps=update_steps, render_steps=render_steps, snap=snap, engine=choose(engine, None, [network])
-        )
+        opened = choose_by_opening(engine, None, [network])  # once for all parts: the report names it
+        sampling = RolloutConfig(update_steps=update_steps, render_steps=render_steps, snap=snap, engine=opened)
         sources = _sources(folder, worlds, data, settings)
         episodes = {name: _episodes(sources[name], name, settings) for name in worlds}
         labels = {name: _labels(folder, name, recorded) for name, recorded in episodes.items()}

@@ -180,7 +180,7 @@ def make_app(
         from actionparty.interfaces.play import server
     except ImportError as error:
         raise MissingDependencyError("playing needs a web server: pip install 'actionparty[serve]'") from error
-    from actionparty.engines.choice import choose
+    from actionparty.engines.choice import choose_by_opening
     from actionparty.interfaces.play.engine import Engine
     from actionparty.interfaces.play.limits import Door, Limits
     from actionparty.interfaces.play.menu import ShippedMenu
@@ -188,7 +188,8 @@ def make_app(
     menu = ShippedMenu(*_folders(checkpoint), only=worlds)
     rooms = Engine.from_checkpoints(menu.homes, joint=joint)
     networks = {rooms.network(world) for world in menu.homes}
-    rooms.settings = replace(rooms.settings, engine=choose(engine, None, networks))  # before any room is open
+    opened = choose_by_opening(engine, None, networks)  # before any room is open, since replays name it
+    rooms.settings = replace(rooms.settings, engine=opened)
     console.say(f"engine {rooms.settings.engine}")
     limits = Limits(rooms_each=each[0], people_each=each[1])
     return server.make_app(menu, rooms, door=Door(key), limits=limits)

@@ -6,28 +6,33 @@ least (all weights once, the frames read and the frame written) at the speed of 
 
 from __future__ import annotations
 
+import gc
 import platform
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from actionparty.config import RolloutConfig
 from actionparty.engines.choice import TORCH
-from actionparty.errors import InvalidInputError
+from actionparty.errors import InvalidInputError, no_memory
 from actionparty.model.network import Network
-from actionparty.performance.machine import Machine, measure_machine, settle
+from actionparty.performance.machine import Machine, counted_operations, measure_machine, settle
 from actionparty.performance.parts import PARTS, parts_timed
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.types import CELL_CHANNELS, Scene
 
 WARM_UP = 10
+TRIAL = 2
+"""Steps after which a batch is taken to fit into memory."""
+_FORMATS = {"torch-bf16": torch.bfloat16}
+"""Of engines whose matrices are all in another number format than float32."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class Bench:
     """Milliseconds of a step of one rollout"""
     ms_p95: float
     peak_mb: int
-    """Most memory that the process (on a GPU: PyTorch there) held"""
+    """Most memory that the process (on a GPU: PyTorch there) held for one rollout"""
+    peak_mb_batched: int
+    """The same once the batch had run too"""
     mfu: float | None
     """Share of the machine's measured operations per second that one rollout uses"""
     parts_ms: dict[str, float] = field(default_factory=dict)
@@ -85,7 +92,7 @@ def bench(
     Operations are counted as PyTorch does them, whatever ``engine`` runs the network.
 
     Raises:
-        InvalidInputError: a number below 1, or no scene.
+        InvalidInputError: a number below 1, no scene, or a batch that does not fit into memory (what does is said).
     """
     for name, value in (("steps", steps), ("batch", batch), ("scenes", len(scenes))):
         if value < 1:
@@ -94,11 +101,15 @@ def bench(
     single = _started(network, scenes, 1, settings, device, engine)
     seconds = step_seconds(single, steps, rng)
     parts = _parts(single, max(1, steps // 4), rng)
-    operations = _operations(_started(network, scenes, 1, settings, device, TORCH), rng)
     peak = peak_mb(single.device)
-    many = _started(network, scenes, batch, settings, device, engine)
-    batched = step_seconds(many, max(4, steps // batch), rng)
-    best = machine or measure_machine(single.device, torch.float32)
+
+    def many(count: int) -> BatchRollout:
+        return _started(network, scenes, count, settings, device, single.engine.name)
+
+    batched = _batched_seconds(many, batch, max(4, steps // batch), rng)
+    peak_batched = peak_mb(single.device)
+    operations = _operations(_started(network, scenes, 1, settings, device, TORCH), rng)
+    best = machine or measure_machine(single.device, number_format(single.engine.name))
     moved = least_bytes(single)
     floors = operations / best.operations * 1e3, moved / best.bandwidth * 1e3
     p50, p95 = (float(np.percentile(seconds, share)) * 1e3 for share in (50, 95))
@@ -117,6 +128,7 @@ def bench(
         ms_p50=round(p50, 2),
         ms_p95=round(p95, 2),
         peak_mb=peak,
+        peak_mb_batched=peak_batched,
         mfu=round(operations * len(seconds) / sum(seconds) / best.operations, 4),
         parts_ms=parts,
         gflop_per_frame=round(operations / 1e9, 4),
@@ -142,11 +154,32 @@ def step_seconds(rollout: BatchRollout, steps: int, rng: np.random.Generator) ->
     return seconds[WARM_UP:]
 
 
+def largest_below(size: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest number below ``size`` that ``fits`` (then all below it do too), 0 where none does."""
+    low, high = size // 2, size
+    while low and not fits(low):
+        low, high = low // 2, low
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def number_format(engine: str) -> torch.dtype:
+    """Return the format in which ``engine`` multiplies matrices; one with 8 bits in some is held against float32."""
+    return _FORMATS.get(engine, torch.float32)
+
+
 def least_bytes(rollout: BatchRollout) -> int:
-    """Return the bytes that a step of one rollout must move: weights, context frames, the next frame."""
+    """Return the bytes that a step of one rollout must move: weights, context frames, the next frame.
+
+    Matrices are in the number format of the engine, all else is as it was loaded.
+    """
     network, (h, w) = rollout.network, rollout.spec.grid
-    frames = (network.config.context + 1) * h * w * CELL_CHANNELS
-    return sum(p.numel() * p.element_size() for p in network.parameters()) + frames
+    matrices = {p for module in network.modules() if isinstance(module, nn.Linear) for p in module.parameters()}
+    width = number_format(rollout.engine.name).itemsize
+    weights = sum(p.numel() * (width if p in matrices else p.element_size()) for p in network.parameters())
+    return weights + (network.config.context + 1) * h * w * CELL_CHANNELS
 
 
 def calls_per_frame(network: Network, settings: RolloutConfig) -> int:
@@ -192,9 +225,40 @@ def _parts(rollout: BatchRollout, steps: int, rng: np.random.Generator) -> dict[
     return {part: round(value * 1e3, 3) for part, value in found.items()}
 
 
+def _batched_seconds(
+    make: Callable[[int], BatchRollout], batch: int, steps: int, rng: np.random.Generator
+) -> list[float]:
+    """Return the seconds of each step of ``batch`` rollouts, or say with ``InvalidInputError`` how many would fit."""
+    try:
+        return step_seconds(make(batch), steps, rng)
+    except Exception as error:
+        if not no_memory(error):
+            raise
+    most = largest_below(batch, lambda count: _fits(make, count, rng))  # here, since the error kept the rollouts alive
+    said = f"a batch of {batch} rollouts does not fit into memory"
+    if not most:
+        raise InvalidInputError(f"{said}, nor does any smaller one; end other programs.")
+    raise InvalidInputError(f"{said}; the largest that does is {most}: --batch {most}")
+
+
+def _fits(make: Callable[[int], BatchRollout], count: int, rng: np.random.Generator) -> bool:
+    """Whether ``count`` rollouts can be started and stepped in the memory that is left."""
+    gc.collect()
+    torch.cuda.empty_cache()  # nothing where there is no GPU
+    try:
+        _stepped(make(count), TRIAL, rng)
+    except Exception as error:
+        if not no_memory(error):
+            raise
+        return False
+    return True
+
+
 def _operations(rollout: BatchRollout, rng: np.random.Generator) -> float:
     """Return the floating-point operations of a step, counted by PyTorch while a few run (the cells drawn differ)."""
-    with FlopCounterMode(display=False) as counter:
-        for _ in range(WARM_UP):
-            rollout.step(_actions(rollout, rng))
-    return float(counter.get_total_flops()) / WARM_UP
+    return counted_operations(lambda: _stepped(rollout, WARM_UP, rng)) / WARM_UP
+
+
+def _stepped(rollout: BatchRollout, steps: int, rng: np.random.Generator) -> None:
+    for _ in range(steps):
+        rollout.step(_actions(rollout, rng))
