@@ -22,7 +22,7 @@ def blocks(page: str) -> list[str]:
 def test_the_code_of_the_environment_guide_runs() -> None:
     pytest.importorskip("torchrl")
     pytest.importorskip("stable_baselines3")
-    assert len(blocks("environment.md")) == 6
+    assert len(blocks("environment.md")) == 7
     script = "\n".join(blocks("environment.md"))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
