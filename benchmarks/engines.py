@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,27 +53,34 @@ class Speed:
 
 
 def measure(world: str, weights: str, engines: Sequence[str], pairs: int, batch: int = 1) -> list[Speed]:
-    """Step a rollout by each of ``engines`` in turn, ``pairs`` times; the first of them is what others are compared to.
-
-    All are put back to where the first stands after every step, so that they have the same cells to render.
-    """
+    """Step a rollout by each of ``engines`` in turn, ``pairs`` times; the first is what others are compared to."""
     folder = find_checkpoint(weights)
     network, scene = load_network(folder), load_scene(scene_paths(folder, world)[0])
     rollouts = {name: BatchRollout(network, engine=name) for name in engines}
     for rollout in rollouts.values():
         rollout.reset([scene] * batch, list(range(batch)))
-    rng, first = np.random.default_rng(0), rollouts[engines[0]]
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
+    times = stepped_in_turn(rollouts, pairs)
+    return [_speed(world, name, times[engines[0]], times[name]) for name in engines]
+
+
+def stepped_in_turn(rollouts: Mapping[str, BatchRollout], pairs: int) -> dict[str, NDArray[np.float64]]:
+    """Step all of ``rollouts`` in turn, after a warm-up ``pairs`` times, under the same random actions.
+
+    All are put back to where the first stands before every step, so that they have the same cells to render. Returns
+    the seconds (pairs, 2) that each took, by the clock and computed.
+    """
+    names = list(rollouts)
+    first, rng = rollouts[names[0]], np.random.default_rng(0)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for step in range(WARM_UP + pairs):
-        actions = rng.integers(len(scene.world.actions), size=(batch, scene.world.subjects))
+        actions = rng.integers(len(first.spec.actions), size=(first.size, first.spec.subjects))
         before = first._started()
-        for name in engines if step % 2 else reversed(engines):
+        for name in names if step % 2 else reversed(names):
             rollouts[name]._table = before
             start, own = time.perf_counter(), time.process_time()
             rollouts[name].step(actions)
             taken[name].append((time.perf_counter() - start, time.process_time() - own))
-    times = {name: np.array(values[WARM_UP:]) for name, values in taken.items()}
-    return [_speed(world, name, times[engines[0]], times[name]) for name in engines]
+    return {name: np.array(values[WARM_UP:]) for name, values in taken.items()}
 
 
 def _speed(world: str, name: str, base: NDArray[np.float64], own: NDArray[np.float64]) -> Speed:
@@ -131,10 +138,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         speeds += measure(world, chosen.weights, ["torch", *engines], chosen.pairs, chosen.batch)
     what = f"{platform.machine()}, {chosen.threads} threads, weights {chosen.weights}, {chosen.pairs} pairs"
     text = f"{what}, batch {chosen.batch}\n\n{report(speeds, apart(chosen.weights, engines))}"
+    publish(text, chosen.write)
+
+
+def publish(text: str, path: Path | None) -> None:
+    """Print ``text``, and write it to ``path``, in a folder that may not be there yet."""
     print(text)
-    if chosen.write is not None:
-        chosen.write.parent.mkdir(parents=True, exist_ok=True)
-        chosen.write.write_text(text)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ python -m benchmarks.less_work --pairs 40
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.engines import WORLDS, publish, stepped_in_turn
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actionparty.checkpoints import find_checkpoint
@@ -29,7 +30,6 @@ from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.scenes import load_scene, scene_paths
 from actionparty.training.checkpoint import load_network
 
-WORLDS = ("clean_up", "commons_harvest__open", "collaborative_cooking__crowded")
 SHIPPED = "as shipped"
 FORGETFUL = "keys made anew in every update step"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -41,7 +41,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2 render steps": {"render_steps": 2},
     "known tiles not copied": {"copy_tiles": False},
 }
-WARM_UP = 5
 
 
 class Watched:
@@ -91,22 +90,12 @@ def measure(world: str, weights: str, engine: str, pairs: int) -> list[Cost]:
     for name, changed in VARIANTS.items():
         rollouts[name] = rollout = BatchRollout(network, RolloutConfig(engine=engine, **changed))
         rollout.reset([scene], [0])
-        watched[name] = rollout._engine = Watched(rollout.engine, forgetful=name == FORGETFUL)  # type: ignore[assignment]
-    rng, first = np.random.default_rng(0), rollouts[SHIPPED]
-    seconds: dict[str, list[float]] = {name: [] for name in rollouts}
-    for step in range(WARM_UP + pairs):
-        actions = rng.integers(len(scene.world.actions), size=(1, scene.world.subjects))
-        before = first._started()
-        for name in rollouts if step % 2 else reversed(rollouts):
-            rollouts[name]._table = before
-            start = time.perf_counter()
-            rollouts[name].step(actions)
-            seconds[name].append(time.perf_counter() - start)
-    base = np.array(seconds[SHIPPED][WARM_UP:])
-    return [_cost(world, name, base, np.array(seconds[name][WARM_UP:]), watched[name].cells) for name in rollouts]
+        watched[name] = rollout._engine = Watched(rollout.engine, forgetful=name == FORGETFUL)
+    seconds = {name: both[:, 0] for name, both in stepped_in_turn(rollouts, pairs).items()}
+    return [_cost(world, name, seconds[SHIPPED], seconds[name], watched[name].cells) for name in rollouts]
 
 
-def _cost(world: str, name: str, base: Any, own: Any, cells: Sequence[int]) -> Cost:
+def _cost(world: str, name: str, base: NDArray[np.float64], own: NDArray[np.float64], cells: Sequence[int]) -> Cost:
     low, ratio, high = (round(float(value), 2) for value in np.percentile(own / base, [25, 50, 75]))
     return Cost(world, name, round(float(np.median(own)) * 1e3, 1), ratio, low, high, round(float(np.mean(cells)), 1))
 
@@ -135,10 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     text = markdown([c for world in chosen.world for c in measure(world, chosen.weights, chosen.engine, chosen.pairs)])
-    print(text)
-    if chosen.write is not None:
-        chosen.write.parent.mkdir(parents=True, exist_ok=True)
-        chosen.write.write_text(text)
+    publish(text, chosen.write)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from benchmarks.peers_report import markdown
 from actionparty.checkpoints import find_checkpoint
 from actionparty.config import AUTO, ENGINES
 from actionparty.errors import ActionPartyError, InvalidInputError, MissingDependencyError
+from actionparty.interfaces.commands_bench import usable_threads
 from actionparty.interfaces.commands_data import usable_cores
 from actionparty.rollout.scenes import scene_worlds
 
@@ -276,8 +277,7 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     if options.pairs < 1:
         raise InvalidInputError(f"--pairs must be at least 1, but is {options.pairs}.")
     for count in options.threads:
-        if not 1 <= count <= usable_cores():
-            raise InvalidInputError(f"--threads {count}: this process may use 1 to {usable_cores()}.")
+        usable_threads(count)
     if not any(True for _ in cases(options)):
         raise InvalidInputError(f"no scenes of {', '.join(options.world)} come with {', '.join(options.weights)}.")
     return options

@@ -13,7 +13,7 @@ from tests.model.samples import TINY
 from tests.model.samples import network as random_network
 
 from actionparty.config import AUTO, ENGINES, RolloutConfig
-from actionparty.engines import choice, export, store
+from actionparty.engines import choice, export, halved, store
 from actionparty.engines.check import differences
 from actionparty.engines.choice import FASTEST, choose, choose_by_opening, lacks, open_engine
 from actionparty.engines.graphs import Part, parts
@@ -61,7 +61,7 @@ def test_a_missing_package_is_said_with_the_command_that_installs_it(monkeypatch
 
 
 def test_half_precision_needs_a_processor_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "native_bf16", lambda: False)
+    monkeypatch.setattr(halved, "_processor_has_bf16", lambda: False)
     assert "bfloat16, and cpu here does not" in str(lacks("torch-bf16"))
     assert lacks("torch-bf16", torch.device("mps")) is not None
 
@@ -69,7 +69,7 @@ def test_half_precision_needs_a_processor_for_it(monkeypatch: pytest.MonkeyPatch
 def test_half_precision_on_a_gpu_is_asked_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
     for has in (True, False):
-        monkeypatch.setattr(choice, "native_bf16", lambda has=has: not has)
+        monkeypatch.setattr(halved, "_processor_has_bf16", lambda has=has: not has)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has: has)
         assert (lacks("torch-bf16", gpu) is None) == has
         assert choose("torch-bf16", gpu, [network()]) == ("torch-bf16" if has else "torch")

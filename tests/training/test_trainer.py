@@ -22,6 +22,7 @@ from torch import Tensor
 from actionparty.checkpoints import read_json
 from actionparty.config import RolloutConfig, TrainConfig
 from actionparty.data.clips import Clips, WorldClips
+from actionparty.engines.halved import native_bf16
 from actionparty.errors import CheckpointError, DatasetError, InvalidInputError, UnknownNameError
 from actionparty.model.network import Network
 from actionparty.training.checkpoint import load_network, load_tensors
@@ -31,9 +32,9 @@ from actionparty.training.lots import StepNoise
 from actionparty.training.objective import Objective, subjects_of
 from actionparty.training.run import start_run
 from actionparty.training.sampling import sample_step
-from actionparty.training.trainer import Trainer, batch_generator, fast_bf16
+from actionparty.training.trainer import Trainer, batch_generator
 
-BF16 = pytest.mark.skipif(not fast_bf16(CPU), reason="this processor does not compute in bfloat16")
+BF16 = pytest.mark.skipif(not native_bf16(CPU), reason="this processor does not compute in bfloat16")
 
 
 @pytest.fixture(autouse=True)

@@ -39,15 +39,9 @@ def lacks(name: str, device: torch.device | None = None) -> str | None:
     if missing := [package for package in _PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None]:
         extra = name.partition("-")[0]
         return f"the engine {name} needs {', '.join(missing)}, not installed here: pip install 'actionparty[{extra}]'"
-    if name == "torch-bf16" and not _computes_in_bf16(device or torch.device("cpu")):
+    if name == "torch-bf16" and not native_bf16(device or torch.device("cpu")):
         return f"the engine torch-bf16 is for devices that compute in bfloat16, and {device or 'cpu'} here does not"
     return None
-
-
-def _computes_in_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and native_bf16()
 
 
 def choose(wanted: str, device: torch.device | None, networks: Iterable[Network]) -> str:

@@ -72,8 +72,14 @@ def _halved(network: Network) -> Network:
     return copied
 
 
-def native_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices natively (emulated, they are 40 to 500 times slower)."""
+def native_bf16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 matrices natively (emulated, they are 40 to 500 times slower)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and _processor_has_bf16()
+
+
+def _processor_has_bf16() -> bool:
     capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     named = any(capable.get(kind) for kind in ("avx512_bf16", "amx_bf16", "arm_bf16"))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and named

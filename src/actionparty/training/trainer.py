@@ -106,7 +106,7 @@ class Trainer:
         self.chances: dict[str, Chances] = {}
         """Fitted to the weights as they are now; empty while they still learn"""
         self.ancestry = Ancestry()
-        self.bf16 = config.bf16 == "on" or (config.bf16 == "auto" and fast_bf16(self.device))
+        self.bf16 = config.bf16 == "on" or (config.bf16 == "auto" and native_bf16(self.device))
         self.odds = torch.tensor(world_odds(self.worlds, config), device=self.device)
         if config.compile:
             self._compile()
@@ -284,10 +284,3 @@ class Trainer:
         self.processes.main_only(self.save)
         if log is not None:
             log.plot()
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bfloat16 matrices natively (emulated, they are 40 to 500 times slower)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and native_bf16()
