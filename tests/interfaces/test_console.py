@@ -49,10 +49,12 @@ def test_a_bug_keeps_its_traceback(error: BaseException) -> None:
 
 
 SHORT_OF_MEMORY = """
-import os, resource, sys
-limit = int(sys.argv.pop(1)) << 20
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+import resource, sys
+import torch
 from actionparty.interfaces.cli import main
+there = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = there + (int(sys.argv.pop(1)) << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.argv[0] = "actionparty"
 main()
 """
@@ -64,7 +66,7 @@ def test_bench_says_how_large_a_batch_fits_into_memory() -> None:
     """A real process with little memory: its allocator refuses in the middle of a batch."""
     command = ["bench", "coins", "--steps", "1", "--batch", "300", "--threads", "1", "--engine", "torch"]
     done = subprocess.run(
-        [sys.executable, "-c", SHORT_OF_MEMORY, "1500", *command], capture_output=True, text=True, check=False
+        [sys.executable, "-c", SHORT_OF_MEMORY, "600", *command], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2, done.stderr[-2000:]
     (line,) = done.stderr.splitlines()
