@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.interfaces.calls import run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -22,7 +23,7 @@ def blocks(page: str) -> list[str]:
 def test_the_code_of_the_environment_guide_runs() -> None:
     pytest.importorskip("torchrl")
     pytest.importorskip("stable_baselines3")
-    assert len(blocks("environment.md")) == 7
+    assert len(blocks("environment.md")) == 8
     script = "\n".join(blocks("environment.md"))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -41,23 +42,27 @@ SMALLER = {"--steps": "40", "--frames": "16", "--horizon": "6", "--shard-steps":
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_guide_to_own_worlds_work(tmp_path: Path) -> None:
-    """All but the server, in their order, with small numbers."""
+def test_the_commands_of_the_guide_to_own_worlds_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the server, in their order, with small numbers; the first in a process of its own, as users start it."""
     pytest.importorskip("rware")
     pytest.importorskip("mpe2")
     commands = re.findall(r"^actionparty (.+)$", (DOCS / "your-own-world.md").read_text(), re.M)
     assert [line.split()[0] for line in commands if "particles" not in line] == [
         *("worlds", "record", "record", "inspect", "train", "evaluate", "rollout", "export", "play"),
     ]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(DOCS.parent)
     for line in commands:
         words = line.split()
         small = [SMALLER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
         if words[0] == "play":
             assert (tmp_path / words[-1] / "scenes" / "rware-tiny-2ag").is_dir()
             continue
+        if line != commands[0]:
+            run(*small)
+            continue
         done = subprocess.run(
             [sys.executable, "-m", "actionparty", *small],
-            cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(DOCS.parent)},
             capture_output=True,
             text=True,

@@ -13,17 +13,20 @@ from actionparty.threads import calm_threads
 from actionparty.types import Episode, Observation, Scene, SubjectStates, World, WorldSpec
 
 if TYPE_CHECKING:
-    from actionparty.environment.make import env, vector_env
+    from actionparty.environment.make import env, tensor_env, vector_env
     from actionparty.environment.vector import VectorRollout
     from actionparty.rollout.generated_world import GeneratedWorld, generated_world, load_rollout
+    from actionparty.rollout.resident import ResidentRollout
     from actionparty.rollout.rollout import BatchRollout
     from actionparty.rollout.scenes import load_scene, save_scene
     from actionparty.worlds.catalogue import make_world, world_names
 
 _HOMES = {
     "BatchRollout": "actionparty.rollout.rollout",
+    "ResidentRollout": "actionparty.rollout.resident",
     "VectorRollout": "actionparty.environment.vector",
     "env": "actionparty.environment.make",
+    "tensor_env": "actionparty.environment.make",
     "vector_env": "actionparty.environment.make",
     "GeneratedWorld": "actionparty.rollout.generated_world",
     "generated_world": "actionparty.rollout.generated_world",
@@ -39,6 +42,7 @@ __all__ = [
     "Episode",
     "GeneratedWorld",
     "Observation",
+    "ResidentRollout",
     "Scene",
     "SubjectStates",
     "VectorRollout",
@@ -50,6 +54,7 @@ __all__ = [
     "load_scene",
     "make_world",
     "save_scene",
+    "tensor_env",
     "vector_env",
     "world_names",
 ]

@@ -11,7 +11,7 @@ from tests.environment.stage import SCENES
 from tests.rollout.samples import ARENA, model
 
 import actionparty
-from actionparty.environment.make import env, open_worlds, vector_env
+from actionparty.environment.make import env, open_worlds, tensor_env, vector_env
 from actionparty.environment.vector import VectorRollout
 from actionparty.errors import CheckpointError, InvalidInputError, MissingDependencyError, UnknownNameError
 from actionparty.rollout.scenes import SCENES as FOLDER
@@ -28,9 +28,10 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_package_offers_both() -> None:
+def test_the_package_offers_them() -> None:
     assert actionparty.env is env
     assert actionparty.vector_env is vector_env
+    assert actionparty.tensor_env is tensor_env
     assert actionparty.VectorRollout is VectorRollout
 
 
@@ -40,6 +41,17 @@ def test_a_world_of_a_checkpoint_starts_from_its_scenes(checkpoint: Path) -> Non
     for row, scene in enumerate(SCENES):
         np.testing.assert_array_equal(told["frame"][row, 0], scene.frames[-1])
     assert env("arena", checkpoint=checkpoint, max_steps=7).spec == SCENES[0].world
+
+
+def test_worlds_that_stay_on_a_device_start_from_the_scenes_of_a_checkpoint(checkpoint: Path) -> None:
+    going = tensor_env("arena", 20, checkpoint=checkpoint)
+    shown = {frame.numpy().tobytes() for frame in going.reset(range(20))}
+    assert shown == {scene.frames[-1].tobytes() for scene in SCENES}
+    assert tensor_env("arena", 1, 2, checkpoint).reset([5]).numpy().tobytes() == SCENES[2].frames[-1].tobytes()
+    with pytest.raises(InvalidInputError, match="engine torch or torch-bf16, not auto"):
+        tensor_env("arena", 1, checkpoint=checkpoint, engine="auto")
+    with pytest.raises(InvalidInputError, match="device 'abacus'"):
+        tensor_env("arena", 1, checkpoint=checkpoint, device="abacus")
 
 
 @pytest.mark.parametrize("which", [2, "2", SCENES[2]])

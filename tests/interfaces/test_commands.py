@@ -29,6 +29,7 @@ from actionparty.interfaces.commands_rollout import read_actions
 from actionparty.interfaces.commands_train import saved_at
 from actionparty.rollout.scenes import save_scene
 from actionparty.training.checkpoint import load_tensors, save_tensors
+from actionparty.training.log import TrainingLog
 from actionparty.types import WorldSpec
 from actionparty.worlds.catalogue import world_names
 
@@ -146,6 +147,13 @@ def test_train_refuses_what_it_cannot_do(place: Place, tmp_path: Path) -> None:
     assert "no episodes to train on" in complaint("train", place.held_out, "--out", tmp_path / "a")
 
 
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no pictures of training, unlike ``place``: one takes longer than these runs."""
+    monkeypatch.setattr(TrainingLog, "plot", lambda log: None)
+
+
+@pytest.mark.usefixtures("no_curves")
 def test_resume_keeps_the_recipe_and_continues(place: Place, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run("train", place.data, "--out", out, "--size", "tiny", "--frames", 4, "--batch", 4, "--learning-rate", 0.001)
@@ -156,6 +164,7 @@ def test_resume_keeps_the_recipe_and_continues(place: Place, tmp_path: Path) -> 
     assert "--config" in complaint("train", place.data, "--out", out, "--resume", "--config", out / "run.json")
 
 
+@pytest.mark.usefixtures("no_curves")
 def test_a_recipe_can_be_trained_again(place: Place, tmp_path: Path) -> None:
     again = run("train", place.data, "--out", tmp_path / "b", "--config", place.run / "run.json", "--json")
     assert again == {**place.trained, "out": str(tmp_path / "b")} | {

@@ -121,8 +121,8 @@ def test_samples_of_a_batch_do_not_see_each_other() -> None:
 
 
 def sampled(net: Network, sample: Sample, steps: int, seed: int = 0) -> Tensor:
-    b, n = sample.subjects.action.shape
-    noise = StepNoise.draw([torch.Generator().manual_seed(seed + i) for i in range(b)], n, sample.context.shape[2])
+    b = len(sample.subjects.action)
+    noise = StepNoise.of(torch.arange(b) + seed, torch.zeros(b, dtype=torch.long))
     settings = RolloutConfig(update_steps=steps)
     return sample_step(net, sample.context, sample.subjects, sample.grid, sample.world, noise, settings).pixels
 

@@ -251,3 +251,12 @@ def test_what_cannot_be_measured_is_said(checkpoint: Path, options: tuple[object
 
 def test_an_unknown_world_is_answered_with_the_nearest(checkpoint: Path) -> None:
     assert "arena" in complaint("bench", "arean", "--checkpoint", checkpoint)
+
+
+def test_a_batch_that_stays_on_the_device_is_measured_when_asked_for() -> None:
+    plain = bench(model(), [scene()], steps=1, batch=1, machine=MACHINE)
+    assert (plain.fps_resident, plain.resident_waiting) == (None, None)
+    found = bench(model(), [scene()], steps=1, batch=2, machine=MACHINE, resident=True)
+    assert found.fps_resident is not None
+    assert 0 < found.fps_resident < 1e5
+    assert found.resident_waiting == 1, "a random network changes more than a quarter of the cells in every step"

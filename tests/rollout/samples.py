@@ -13,7 +13,8 @@ from tests.training.samples import TINY, play
 from actionparty.config import RolloutConfig
 from actionparty.data.clips import to_unit
 from actionparty.model.network import Network
-from actionparty.rollout.rollout import BatchRollout, RolloutStep, to_cells
+from actionparty.rollout.rollout import BatchRollout, RolloutStep
+from actionparty.rollout.table import to_cells
 from actionparty.types import Episode, Ints, Scene
 
 ARENA = replace(TINY, worlds=("arena",))

@@ -28,7 +28,8 @@ from actionparty.data.clips import WorldClips, to_pixels, to_unit
 from actionparty.errors import CheckpointError, InvalidInputError
 from actionparty.model.palette import WorldTiles
 from actionparty.rollout import rollout as module
-from actionparty.rollout.rollout import BatchRollout, from_cells, to_cells
+from actionparty.rollout.rollout import BatchRollout
+from actionparty.rollout.table import from_cells, to_cells
 from actionparty.training.checkpoint import load_tensors, save_tensors
 from actionparty.training.objective import subjects_of
 from actionparty.training.sampling import SampledStep, sample_step
@@ -116,7 +117,7 @@ def test_what_is_no_saved_rollout_is_refused_and_changes_nothing(tmp_path: Path)
     before = going.last()
     save_tensors(tmp_path / "foreign", {"weight": torch.zeros(3)})
     save_tensors(tmp_path / "part", {k: v for k, v in tensors.items() if k != "age"})
-    text = bytes(tensors["about"].tolist()).replace(b'"format": 1', b'"format": 7')
+    text = bytes(tensors["about"].tolist()).replace(b'"format": 2', b'"format": 7')
     save_tensors(tmp_path / "newer", tensors | {"about": torch.tensor(list(text), dtype=torch.uint8)})
     text = bytes(tensors["about"].tolist()).replace(b"update_steps", b"update_stops")
     save_tensors(tmp_path / "odd", tensors | {"about": torch.tensor(list(text), dtype=torch.uint8)})
@@ -270,6 +271,7 @@ def test_after_a_step_the_network_sees_what_a_clip_would_show(monkeypatch: pytes
             end=torch.zeros(1),
             finite=torch.ones(1, dtype=torch.bool),
             reward_odds=torch.zeros(1, 3),
+            waiting=torch.zeros(1, dtype=torch.long),
         )
         monkeypatch.setattr(module, "sample_step", lambda *_, answer=answer: answer)
         step = going.step(recorded.actions[t][None])
@@ -359,7 +361,7 @@ def test_snapping_takes_the_nearest_tile() -> None:
     going = snapping(palette)
     going.reset([scene()], [0])
     pixels = torch.stack([torch.full((192,), v, dtype=torch.uint8) for v in (40, 60, 180, 90)])[None]
-    out = going._snapped(pixels, torch.tensor([[True, True, True, False]]))
+    out = to_pixels(going._snapped(to_unit(pixels), torch.tensor([[True, True, True, False]])))
     assert out[0, :, 0].tolist() == [0, 100, 255, 90]
 
 

@@ -20,6 +20,8 @@ from actionparty.worlds.policies import policy
 CPU = torch.device("cpu")
 TINY = model_preset("tiny")
 QUICK = TrainConfig(frames=16, batch=4, warmup_frames=8, bf16="off", checkpoint_seconds=1e9, render_cells=8)
+PAIR = replace(QUICK, worlds_per_step=2, frames=32, unroll=0.3)
+"""Four steps of two batches of four frames."""
 PARTY = """
     #######
     #>...v#

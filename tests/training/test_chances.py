@@ -79,8 +79,7 @@ def step(network: Network, world: WorldClips, table: torch.Tensor | None, alive:
 
 
 def _step(network: Network, world: WorldClips, clips: Clips, table: torch.Tensor | None) -> SampledStep:
-    generators = [generator(seed) for seed in range(len(clips.rows))]
-    noise = StepNoise.draw(generators, clips.action.shape[1], clips.target.shape[1])
+    noise = StepNoise.of(torch.arange(len(clips.rows)), torch.zeros(len(clips.rows), dtype=torch.long))
     index = torch.ones(len(clips.rows), dtype=torch.long)
     context, subjects = world.tiles[clips.context], subjects_of(clips, world.tiles)
     chances = None if table is None else Chances(table)

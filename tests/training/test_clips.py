@@ -12,7 +12,7 @@ from tests.training.samples import CPU, play
 from actionparty.data.clips import WorldClips, row_rarity, to_pixels, to_unit
 from actionparty.data.tables import WorldTable, alive_age
 from actionparty.errors import DatasetError
-from actionparty.rollout.rollout import to_cells
+from actionparty.rollout.table import to_cells
 from actionparty.types import NO_ACTION, Episode, SubjectStates
 from actionparty.vocabulary import action_ids
 

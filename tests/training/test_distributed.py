@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.ports import free_port
-from tests.training.samples import QUICK, TINY, trainer
+from tests.training.samples import PAIR, TINY, trainer
 from torch import Tensor
 
 from actionparty.checkpoints import read_json
+from actionparty.data.recording import record
 from actionparty.errors import InvalidInputError
 from actionparty.interfaces.commands_train import training_clips
 from actionparty.training.checkpoint import load_tensors
@@ -27,15 +29,13 @@ from actionparty.training.processes import Processes, joined
 from actionparty.training.run import start_run
 
 ROOT = Path(__file__).resolve().parents[2]
-PAIR = replace(QUICK, worlds_per_step=2, frames=32, unroll=0.3)
-"""Four steps of two batches of four frames."""
 START = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from tests.training.samples import trainer
-from tests.training.test_distributed import PAIR
+sys.modules["matplotlib"] = None  # nothing draws curves, which takes long
+from tests.training.samples import PAIR, trainer
 from actionparty.errors import ActionPartyError
 from actionparty.training.log import Progress
 from actionparty.training.processes import joined
@@ -54,10 +54,83 @@ def learn(processes, folder, worlds_per_step, until):
     except KeyboardInterrupt:
         print("stopped at", run.frames)
 
-with joined() as processes:
+def learn_all(processes, folder):
     for name, worlds_per_step, until in (("whole", 2, 1000), ("four", 4, 16), ("first", 2, 16), ("second", 2, 1000)):
-        learn(processes, f"{sys.argv[1]}/{name}", worlds_per_step, until)
+        learn(processes, f"{folder}/{name}", worlds_per_step, until)
 """
+TROUBLE = """
+def trouble(processes, folder, what):
+    run = trainer(Path(folder), replace(PAIR, checkpoint_seconds=0), processes=processes)
+    step = run.step
+    def troubled():
+        if processes.rank == 1 and run.frames == 8:
+            what(run)
+        return step()
+    run.step = troubled
+    try:
+        run.run(lambda progress: print("watched by", processes.rank))
+    except KeyboardInterrupt:
+        print("stopped at", run.frames)
+    except ActionPartyError as error:
+        print(type(error).__name__, error)
+
+def spoil(run):
+    run.network.heads.end.weight.data[0, 0] = float("nan")
+
+def asked_to_end(processes, folder):
+    trouble(processes, f"{folder}/asked", lambda run: os.kill(os.getpid(), signal.SIGTERM))
+
+def not_finite(processes, folder):
+    trouble(processes, f"{folder}/not-finite", spoil)
+"""
+LOSE = """
+with joined() as processes:
+    trouble(processes, sys.argv[1], lambda run: os.kill(os.getpid(), signal.SIGKILL))
+"""
+AGREE = """
+def tried(action):
+    try:
+        print("fine", action())
+    except ActionPartyError as error:
+        print(type(error).__name__, error)
+
+def fail():
+    print("acting")
+    raise ActionPartyError("the disk is full")
+
+def agree(processes, folder):
+    rank = processes.rank
+    tried(lambda: processes.agree(rank == 1, False))
+    tried(lambda: processes.main_only(fail))
+    tried(lambda: processes.check_same({"frames": 8, "seed": 3}))
+    tried(lambda: processes.check_same({"frames": 8 * rank, "seed": 3}))
+"""
+PILE = """
+class Sometimes(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.always, self.rarely, self.never = (torch.nn.Parameter(torch.ones(())) for _ in range(3))
+
+    def forward(self, batch):
+        return self.always * batch + (self.rarely * 8 if batch == 1 else 0)
+
+def pile(processes, folder):
+    module = Sometimes()
+    parallel = processes.parallel(module)
+    first, last = processes.share(4)
+    with processes.alone(parallel):
+        (parallel(first) / 2).backward()
+    (parallel(last) / 2).backward()
+    print("gradients", [None if p.grad is None else p.grad.item() for p in module.parameters()])
+"""
+EVERYTHING = f"""
+{LEARN}{TROUBLE}{AGREE}{PILE}
+with joined() as processes:
+    for part in (agree, pile, learn_all, asked_to_end, not_finite):
+        print("==", part.__name__)
+        part(processes, sys.argv[1])
+"""
+"""In one group, for the processes take longer to start than to do all of it."""
 
 
 def child(rank: int, count: int, port: int, code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -120,15 +193,29 @@ def assert_same(one: Path, other: Path, part: str = "") -> None:
     torch.testing.assert_close(losses(other), losses(one), rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """What two processes left in a folder, and what each said in each part of ``EVERYTHING``."""
+
+    folder: Path
+    said: tuple[dict[str, str], ...]
+
+
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes: a whole one, one step of four batches, the first half of one, the second half of one."""
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("pairs")
     alone(folder / "second", frames=16)
-    done = together(LEARN, folder)
+    done = together(EVERYTHING, folder)
     assert [code for code, _ in done] == [0, 0], done
-    assert all("stopped at 16" in output for _, output in done), done
-    return folder
+    parts = [re.split(r"^== (\w+)\n", output, flags=re.M)[1:] for _, output in done]
+    return Pair(folder, tuple(dict(zip(part[::2], part[1::2], strict=True)) for part in parts))
+
+
+@pytest.fixture(scope="module")
+def pairs(pair: Pair) -> Path:
+    """Runs of two processes: a whole one, one step of four batches, the first half of one, the second half of one."""
+    assert all("stopped at 16" in said["learn_all"] for said in pair.said), pair.said
+    return pair.folder
 
 
 @pytest.fixture(scope="module")
@@ -161,75 +248,30 @@ def test_gradients_that_pile_up_in_two_processes_are_those_of_one(pairs: Path, t
     assert_same(alone(tmp_path, 4, 16), pairs / "four", part)
 
 
-TROUBLE = """
-with joined() as processes:
-    run = trainer(Path(sys.argv[1]), replace(PAIR, checkpoint_seconds=0), processes=processes)
-    step = run.step
-    def troubled():
-        if processes.rank == 1 and run.frames == 8:
-            TROUBLE
-        return step()
-    run.step = troubled
-    try:
-        run.run(lambda progress: print("watched by", processes.rank))
-    except KeyboardInterrupt:
-        print("stopped at", run.frames)
-    except ActionPartyError as error:
-        print(type(error).__name__, error)
-"""
-
-
-def trouble(folder: Path, what: str) -> list[str]:
-    """Return what two processes say of which the second one has trouble before its second step."""
-    done = together(TROUBLE.replace("TROUBLE", what), folder)
-    return [output for _, output in done]
-
-
-def test_one_process_that_is_asked_to_end_ends_all_after_saving(tmp_path: Path) -> None:
-    said = trouble(tmp_path, "os.kill(os.getpid(), signal.SIGTERM)")
+def test_one_process_that_is_asked_to_end_ends_all_after_saving(pair: Pair) -> None:
+    said = [parts["asked_to_end"] for parts in pair.said]
     assert all("stopped at 16" in text for text in said), said
-    assert read_json(tmp_path / "state.json")["progress"]["frames"] == 16
+    assert read_json(pair.folder / "asked" / "state.json")["progress"]["frames"] == 16
 
 
-def test_a_loss_that_is_not_finite_in_one_process_stops_all(tmp_path: Path) -> None:
-    spoil = "run.network.heads.end.weight.data[0, 0] = float('nan')"
-    said = trouble(tmp_path, spoil)
+def test_a_loss_that_is_not_finite_in_one_process_stops_all(pair: Pair) -> None:
+    said = [parts["not_finite"] for parts in pair.said]
     assert all("NonFiniteError the loss became nan on arena" in text and "after 8 frames" in text for text in said), (
         said
     )
-    assert all(value.isfinite().all() for value in state(tmp_path).values())
-    assert read_json(tmp_path / "state.json")["progress"]["frames"] == 8
+    assert all(value.isfinite().all() for value in state(pair.folder / "not-finite").values())
+    assert read_json(pair.folder / "not-finite" / "state.json")["progress"]["frames"] == 8
 
 
 def test_who_loses_another_process_says_how_to_go_on(tmp_path: Path) -> None:
-    said = trouble(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    said = [output for _, output in together(TROUBLE + LOSE, tmp_path)]
     assert "LostProcessError" in said[0], said
     assert "--resume" in said[0]
     assert read_json(tmp_path / "state.json")["progress"]["frames"] == 8
 
 
-AGREE = """
-def tried(action):
-    try:
-        print("fine", action())
-    except ActionPartyError as error:
-        print(type(error).__name__, error)
-
-def fail():
-    print("acting")
-    raise ActionPartyError("the disk is full")
-
-with joined() as processes:
-    rank = processes.rank
-    tried(lambda: processes.agree(rank == 1, False))
-    tried(lambda: processes.main_only(fail))
-    tried(lambda: processes.check_same({"frames": 8, "seed": 3}))
-    tried(lambda: processes.check_same({"frames": 8 * rank, "seed": 3}))
-"""
-
-
-def test_processes_agree() -> None:
-    said = [output for _, output in together(AGREE)]
+def test_processes_agree(pair: Pair) -> None:
+    said = [parts["agree"] for parts in pair.said]
     lines = [[line for line in text.splitlines() if line.startswith(("fine", "acting", "Act", "Inv"))] for text in said]
     assert lines[0].pop(1) == "acting"
     other = "InvalidInputError process 1 has other frames (8) than process 0 (0): all processes must be started with"
@@ -238,29 +280,9 @@ def test_processes_agree() -> None:
     assert lines[0][3].startswith(other)
 
 
-PILE = """
-class Sometimes(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.always, self.rarely, self.never = (torch.nn.Parameter(torch.ones(())) for _ in range(3))
-
-    def forward(self, batch):
-        return self.always * batch + (self.rarely * 8 if batch == 1 else 0)
-
-with joined() as processes:
-    module = Sometimes()
-    parallel = processes.parallel(module)
-    first, last = processes.share(4)
-    with processes.alone(parallel):
-        (parallel(first) / 2).backward()
-    (parallel(last) / 2).backward()
-    print("gradients", [None if p.grad is None else p.grad.item() for p in module.parameters()])
-"""
-
-
-def test_what_only_one_batch_uses_gets_its_gradient_everywhere_and_what_none_uses_gets_none() -> None:
-    for _, output in together(PILE):
-        assert "gradients [1.5, 2.0, None]" in output
+def test_what_only_one_batch_uses_gets_its_gradient_everywhere_and_what_none_uses_gets_none(pair: Pair) -> None:
+    for said in pair.said:
+        assert "gradients [1.5, 2.0, None]" in said["pile"]
 
 
 def test_batches_are_dealt_out_evenly() -> None:
@@ -304,9 +326,12 @@ def saved(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_torchrun_ends_when_a_worker_is_lost_and_the_run_goes_on_with_one_process(tmp_path: Path) -> None:
-    data, folder, config = tmp_path / "data", tmp_path / "run", replace(PAIR, frames=320, checkpoint_seconds=0.0)
-    calm = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "PYTHONPATH": str(ROOT / "src")}
-    subprocess.run(actionparty("record", "arena", "--steps", 100, "--out", data), env=calm, check=True)
+    data, folder, config = tmp_path / "data", tmp_path / "run", replace(PAIR, frames=160, checkpoint_seconds=0.0)
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "matplotlib.py").write_text("raise ImportError")  # nothing draws curves, which takes long
+    path = os.pathsep.join([str(ROOT / "src"), str(tmp_path / "plain")])
+    calm = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "PYTHONPATH": path}
+    record(["arena"], 100, 0, 1, data)
     start_run(folder, TINY, config, training_clips([data], None))
     train = actionparty("train", data, "--out", folder, "--resume", "--json")
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
@@ -322,12 +347,12 @@ def test_torchrun_ends_when_a_worker_is_lost_and_the_run_goes_on_with_one_proces
     assert run.returncode == 1
     assert "exitcode  : -9" in said
     at = saved(folder)
-    assert 16 <= at < 320
+    assert 16 <= at < 160
     done = subprocess.run(train, env=calm, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["frames"] == 320
+    assert json.loads(done.stdout)["frames"] == 160
     commands = read_json(folder / "run.json")["commands"]
     assert [(c["processes"], c["from_frames"]) for c in commands] == [(1, 0), (2, 0), (1, at)]
-    whole = start_run(tmp_path / "whole", TINY, config, training_clips([data], None))
+    whole = start_run(tmp_path / "whole", TINY, replace(config, checkpoint_seconds=1e9), training_clips([data], None))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     whole.run()

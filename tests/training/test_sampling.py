@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from actionparty.model.palette import KnownTiles
-from actionparty.training.lots import StepNoise, settle
+from actionparty.training.lots import StepNoise, scramble, settle
 from actionparty.training.sampling import _copied, _land, choose_cells, symexp, symlog
 
 W = 5
@@ -124,14 +124,72 @@ def test_a_limit_above_the_count_changes_nothing() -> None:
     assert sorted(choose_cells(changed, 9, torch.zeros(1, 3)).index[0].tolist()) == [0, 2]
 
 
-def test_the_noise_of_a_rollout_does_not_depend_on_its_batch() -> None:
-    def draw(seeds: list[int]) -> StepNoise:
-        return StepNoise.draw([torch.Generator().manual_seed(s) for s in seeds], 2, 6)
+def parts_of(noise: StepNoise) -> dict[str, Tensor]:
+    cells = torch.arange(6).expand(len(noise.key), -1)
+    return {"states": noise.states(2), "lots": noise.lots(2), "gate": noise.gate(6), "pixels": noise.pixels(cells)}
 
-    alone, batch = draw([7]), draw([3, 7, 9])
-    for name, value in vars(alone).items():
-        assert torch.equal(value[0], getattr(batch, name)[1])
-        assert not torch.equal(value[0], getattr(batch, name)[0])
+
+def test_noise_differs_by_seed_and_step_and_not_by_what_else_is_in_the_batch() -> None:
+    alone = parts_of(StepNoise.of(torch.tensor([7]), torch.tensor([5])))
+    batch = parts_of(StepNoise.of(torch.tensor([3, 7, 7]), torch.tensor([5, 5, 6])))
+    for kind, values in alone.items():
+        assert torch.equal(values[0], batch[kind][1])
+        assert not torch.equal(values[0], batch[kind][0])
+        assert not torch.equal(values[0], batch[kind][2])
+
+
+def test_the_noise_of_a_cell_does_not_depend_on_the_other_cells() -> None:
+    noise = StepNoise.of(torch.tensor([7]), torch.tensor([0]))
+    all_cells, few = noise.pixels(torch.arange(40)[None]), noise.pixels(torch.tensor([[31, 4]]))
+    assert torch.equal(few[0], all_cells[0, [31, 4]])
+
+
+def test_random_numbers_are_those_of_splitmix64() -> None:
+    """The first numbers of the sequence of seed 1234567, from the reference code (https://prng.di.unimi.it)."""
+    golden = 0x9E3779B97F4A7C15 - 2**64
+    said = scramble(1234567 + torch.arange(1, 6) * golden).tolist()
+    expected = (
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    )
+    assert [number % 2**64 for number in said] == list(expected)
+
+
+def test_noise_is_uniform_and_normal_and_its_kinds_are_independent() -> None:
+    """Bounds of 5 standard errors; seeds and steps in order, which a weak generator would show."""
+    seeds, steps = (part.flatten() for part in torch.meshgrid(torch.arange(50), torch.arange(200), indexing="ij"))
+    noise = parts_of(StepNoise.of(seeds, steps))
+    count = len(seeds)
+    lots = torch.cat([noise["lots"].flatten(1), noise["gate"]], 1)
+    assert lots.min() >= 0
+    assert lots.max() < 1
+    shares = (lots[..., None] < torch.tensor([0.01, 0.1, 0.5, 0.9])).float().mean(0)
+    expected = torch.tensor([0.01, 0.1, 0.5, 0.9])
+    assert ((shares - expected).abs() <= 5 * (expected * (1 - expected) / count).sqrt()).all()
+    normal = torch.cat([noise["states"].flatten(1), noise["pixels"].flatten(1)[:, :400]], 1)
+    assert normal.mean(0).abs().max() <= 5 / count**0.5
+    assert (normal.var(0) - 1).abs().max() <= 5 * (2 / count) ** 0.5
+    mixed = torch.cat([normal[:, :60], torch.special.ndtri(lots.clamp(1e-6, 1 - 1e-6))], 1)
+    related = torch.corrcoef(mixed.T) - torch.eye(mixed.shape[1])
+    assert related.abs().max() <= 5.5 / count**0.5
+    later = torch.corrcoef(
+        torch.cat([lots.reshape(50, 200, -1)[:, 1:], lots.reshape(50, 200, -1)[:, :-1]], -1).flatten(0, 1).T
+    )
+    assert (later - torch.eye(len(later))).abs().max() <= 5.5 / count**0.5, "a step says nothing of the next"
+
+
+def test_a_fixed_amount_of_work_settles_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    now, wanted = (torch.randint(3, (64, 6, 2), generator=generator).float() for _ in range(2))
+    alive, was = (torch.rand((64, 6), generator=generator) < 0.8 for _ in range(2))
+    lots = torch.rand((64, 6), generator=generator)
+    for one, other in zip(
+        settle(wanted, now, alive, was, lots, 3), settle(wanted, now, alive, was, lots, 3, fixed=True), strict=True
+    ):
+        assert torch.equal(one, other)
 
 
 def test_rewards_survive_compression() -> None:

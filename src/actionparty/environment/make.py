@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actionparty.checkpoints import find_checkpoint
-from actionparty.config import AUTO, RolloutConfig
+from actionparty.config import AUTO, MAX_STEPS, RolloutConfig
 from actionparty.environment.batches import GeneratedWorlds, RealWorlds, Worlds
 from actionparty.environment.inputs import whole
-from actionparty.environment.vector import MAX_STEPS, VectorRollout
+from actionparty.environment.vector import VectorRollout
 from actionparty.errors import InvalidInputError, MissingDependencyError, unknown_name
 from actionparty.rollout.scenes import find_scene, load_scene, scene_paths, shipped_checkpoint
 from actionparty.types import Scene
@@ -20,6 +20,7 @@ from actionparty.worlds.views import View
 
 if TYPE_CHECKING:
     from actionparty.environment.parallel import WorldEnv
+    from actionparty.rollout.resident import ResidentRollout
 
 GENERATED = "generated"
 BACKENDS = (GENERATED, "meltingpot", "arena")
@@ -91,6 +92,52 @@ def vector_env(
         world, size, scene, checkpoint, backend=backend, settings=settings, device=device, engine=engine
     )
     return VectorRollout(worlds, observe, view, max_steps, auto_reset)
+
+
+def tensor_env(
+    world: str,
+    size: int,
+    scene: Start | None = None,
+    checkpoint: str | Path | None = None,
+    *,
+    max_steps: int = MAX_STEPS,
+    capacity: float | None = None,
+    compiled: bool = False,
+    settings: RolloutConfig | None = None,
+    device: str | None = None,
+    engine: str | None = None,
+) -> ResidentRollout:
+    """Return ``size`` of a generated ``world`` that stay on a device: actions and frames are tensors there.
+
+    Made for GPUs, where a step is one recorded CUDA graph; ``world``, ``scene`` and ``checkpoint`` are those of
+    ``env``, all else those of ``ResidentRollout``. Only PyTorch runs it: ``engine`` is ``torch`` (default), or
+    ``torch-bf16``.
+
+    Raises:
+        UnknownNameError: no such world, scene, checkpoint or engine.
+        CheckpointError: no weights for this world.
+        InvalidInputError: a device that can't be used here, an engine that can't run it, or a number out of range.
+    """
+    size = whole("the number of worlds", size, 1)
+    folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
+    scenes = _scenes(folder, world, scene)
+    from actionparty.rollout.devices import usable_device
+    from actionparty.rollout.resident import CAPACITY, ResidentRollout
+    from actionparty.training.checkpoint import load_network
+
+    chosen = settings or RolloutConfig()
+    if engine is not None:
+        chosen = replace(chosen, engine=engine)
+    return ResidentRollout(
+        load_network(folder),
+        scenes,
+        size,
+        chosen,
+        None if device is None else usable_device(device),
+        max_steps=max_steps,
+        capacity=CAPACITY if capacity is None else capacity,
+        compiled=compiled,
+    )
 
 
 def open_worlds(

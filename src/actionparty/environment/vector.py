@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from actionparty.config import MAX_STEPS
 from actionparty.environment.batches import Answers, Worlds
 from actionparty.environment.inputs import row_seeds, whole
 from actionparty.environment.observing import Arrays, Observer
@@ -20,8 +21,6 @@ from actionparty.errors import InvalidInputError
 from actionparty.types import Bools, Floats, Ints, Scene, SubjectStates, WorldSpec
 from actionparty.worlds.views import View
 
-MAX_STEPS = 1000
-"""Steps after which an episode is truncated, unless told otherwise: the length of most of Melting Pot's."""
 _SEEDS = 2**31
 
 

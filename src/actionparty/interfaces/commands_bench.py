@@ -31,6 +31,10 @@ def bench(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda.")] = "cpu",
     engine: EngineOption = AUTO,
+    resident: Annotated[
+        bool, typer.Option("--resident", help="Also the batch while frames stay on the device; always with cuda.")
+    ] = False,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Compile what --resident runs: a minute more.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure how fast a world is generated, decoding to pixels included.
@@ -43,6 +47,7 @@ def bench(
       actionparty bench
       actionparty bench clean_up --threads 2 --json
       actionparty bench coins --engine torch
+      actionparty bench clean_up --device cuda --engine torch-bf16 --batch 256
     """
     import torch
 
@@ -60,7 +65,16 @@ def bench(
     network = load_network(folder)
     with console.progress() as bars:
         bars.add_task(f"{world}, {torch.get_num_threads()} threads", total=None)
-        found = measure(network, scenes, steps, batch, device=chosen, engine=engine)
+        found = measure(
+            network,
+            scenes,
+            steps,
+            batch,
+            device=chosen,
+            engine=engine,
+            resident=resident or compiled or chosen.type == "cuda",
+            compiled=compiled,
+        )
     if as_json:
         console.print_json(found.to_json())
     else:
@@ -94,6 +108,9 @@ def _show(found: Bench) -> None:
     latency = f"{found.ms_p50} ms a frame (p95 {found.ms_p95})"
     console.tell(f"one rollout {found.fps_single} frames/s, {latency}; {found.peak_mb} MB at most")
     console.tell(f"{found.batch} rollouts together {found.fps_batched} frames/s; {found.peak_mb_batched} MB at most")
+    if found.fps_resident is not None:
+        waiting = f"in {found.resident_waiting:.1%} of the steps cells waited for room"
+        console.tell(f"while their frames stay on the device {found.fps_resident} frames/s; {waiting}")
     whole = sum(found.parts_ms.values())
     rows = [(part, ms, ms / whole) for part, ms in found.parts_ms.items()]
     console.print_table("", ("part", "ms", "share"), rows)

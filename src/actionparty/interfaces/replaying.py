@@ -14,8 +14,9 @@ from actionparty.errors import InvalidInputError
 from actionparty.interfaces import console
 from actionparty.interfaces.commands_rollout import follow, play, recipe_of, write_result
 from actionparty.interfaces.play.replay import Replay, first_difference, load_replay, ready
-from actionparty.rollout.rollout import BatchRollout, RolloutStep, from_cells
+from actionparty.rollout.rollout import BatchRollout, RolloutStep
 from actionparty.rollout.snapshot import Snapshot
+from actionparty.rollout.table import from_cells
 from actionparty.training.checkpoint import load_network
 from actionparty.types import CELL, NO_ACTION, Ints, Observation, Scene, SubjectStates, WorldSpec
 from actionparty.vocabulary import action_ids

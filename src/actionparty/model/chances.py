@@ -31,6 +31,10 @@ class Chances:
     table: Tensor
     """(3, 2): of lives that end, of lives that begin and of rewards, the factor and the shift of the log odds"""
 
+    def to(self, device: torch.device) -> Chances:
+        """Return the same on ``device``."""
+        return Chances(self.table.to(device))
+
     def life_changes(self, said: Tensor, alive: Tensor) -> Tensor:
         """Return the odds (B, N) that a life ends, or begins where it is not ``alive`` (B, N).
 

@@ -82,7 +82,7 @@ def grid_size(grid: tuple[int, int], cell_mask: Tensor | None, device: torch.dev
     """Return (w, h) of the real frames as (2,), or as (B, 1, 2) where ``cell_mask`` (B, h * w) hides padding."""
     h, w = grid
     if cell_mask is None:
-        return torch.tensor([w, h], device=device, dtype=torch.float32)
+        return torch.cat([torch.full((1,), side, device=device, dtype=torch.float32) for side in (w, h)])
     rows = cell_mask.reshape(-1, h, w)
     return torch.stack([rows.any(1).sum(1), rows.any(2).sum(1)], -1)[:, None].float()
 
@@ -119,19 +119,19 @@ def place(cells: Tensor, tokens: Tensor, position: Tensor, weight: Tensor, grid:
         grid: (h, w).
     """
     w = grid[1]
-    position = _within(position.float(), grid)
+    position = within(position.float(), grid)
     low = position.floor()
     part = position - low
     number = torch.arange(4, device=position.device)  # made there: a table from Python would make a GPU wait
     corners = torch.stack([number % 2, number // 2], -1).float()
     share = _corner_shares(part, corners)
-    corner = _within(low[:, None] + corners[:, None], grid).long()
+    corner = within(low[:, None] + corners[:, None], grid).long()
     index = (corner[..., 1] * w + corner[..., 0]).flatten(1)
     added = tokens[:, None] * (share * weight[:, None])[..., None].to(tokens.dtype)
     return cells.scatter_add(1, index[..., None].expand(-1, -1, cells.shape[-1]), added.flatten(1, 2).to(cells.dtype))
 
 
-def _within(position: Tensor, grid: tuple[int, int]) -> Tensor:
+def within(position: Tensor, grid: tuple[int, int]) -> Tensor:
     """Clamp positions (..., 2) to the cells of ``grid`` (h, w)."""
     h, w = grid
     return torch.stack([position[..., 0].clamp(0, w - 1), position[..., 1].clamp(0, h - 1)], -1)

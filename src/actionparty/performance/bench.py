@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from actionparty.errors import InvalidInputError, no_memory
 from actionparty.model.network import Network
 from actionparty.performance.machine import Machine, counted_operations, measure_machine, settle
 from actionparty.performance.parts import PARTS, parts_timed
+from actionparty.rollout.resident import ENGINES_HERE, ResidentRollout
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.types import CELL_CHANNELS, Scene
 
@@ -51,6 +52,10 @@ class Bench:
     fps_single: float
     """World frames per second of one rollout"""
     fps_batched: float
+    fps_resident: float | None
+    """The same batch while frames and actions stay on the device (``ResidentRollout``); None: not measured"""
+    resident_waiting: float | None
+    """Share of the steps of those rollouts in which cells had to wait for room"""
     batch: int
     ms_p50: float
     """Milliseconds of a step of one rollout"""
@@ -86,10 +91,14 @@ def bench(
     device: torch.device | None = None,
     machine: Machine | None = None,
     engine: str | None = None,
+    *,
+    resident: bool = False,
+    compiled: bool = False,
 ) -> Bench:
     """Measure ``network`` from ``scenes`` of one world over ``steps`` steps with random actions; takes seconds.
 
-    Operations are counted as PyTorch does them, whatever ``engine`` runs the network.
+    Operations are counted as PyTorch does them, whatever ``engine`` runs the network. The batch is measured again as
+    ``resident``, and then ``compiled`` or not.
 
     Raises:
         InvalidInputError: a number below 1, no scene, or a batch that does not fit into memory (what does is said).
@@ -107,6 +116,9 @@ def bench(
         return _started(network, scenes, count, settings, device, single.engine.name)
 
     batched = _batched_seconds(many, batch, max(4, steps // batch), rng)
+    stayed: tuple[float | None, float | None] = (None, None)
+    if resident:
+        stayed = resident_rate(network, scenes, batch, max(4, steps // batch), single, compiled)
     peak_batched = peak_mb(single.device)
     operations = _operations(_started(network, scenes, 1, settings, device, TORCH), rng)
     best = machine or measure_machine(single.device, number_format(single.engine.name))
@@ -124,6 +136,8 @@ def bench(
         calls_per_frame=calls_per_frame(network, single.settings),
         fps_single=round(len(seconds) / sum(seconds), 1),
         fps_batched=round(batch * len(batched) / sum(batched), 1),
+        fps_resident=stayed[0],
+        resident_waiting=stayed[1],
         batch=batch,
         ms_p50=round(p50, 2),
         ms_p95=round(p95, 2),
@@ -152,6 +166,33 @@ def step_seconds(rollout: BatchRollout, steps: int, rng: np.random.Generator) ->
         settle(rollout.device)
         seconds.append(time.perf_counter() - start)
     return seconds[WARM_UP:]
+
+
+def resident_rate(
+    network: Network, scenes: Sequence[Scene], batch: int, steps: int, like: BatchRollout, compiled: bool
+) -> tuple[float, float]:
+    """Measure ``batch`` rollouts that stay on the device of ``like``, run by PyTorch.
+
+    Returns:
+        Frames per second, and the share of steps in which cells had to wait for room.
+    """
+    engine = like.engine.name if like.engine.name in ENGINES_HERE else TORCH
+    settings = replace(like.settings, engine=engine)
+    rollout = ResidentRollout(network, scenes, batch, settings, like.device, compiled=compiled)
+    rollout.reset(range(batch))
+    shape = WARM_UP + steps, batch, rollout.spec.subjects
+    actions = torch.randint(len(rollout.spec.actions), shape, generator=torch.Generator().manual_seed(0))
+    rows = actions.to(rollout.device)
+    for row in rows[:WARM_UP]:
+        rollout.step(row, checked=False)
+    waited = torch.zeros((), dtype=torch.long, device=rollout.device)
+    settle(rollout.device)
+    start = time.perf_counter()
+    for row in rows[WARM_UP:]:
+        waited += (rollout.step(row, checked=False).waiting > 0).sum()
+    settle(rollout.device)
+    rate = batch * steps / (time.perf_counter() - start)
+    return round(rate, 1), round(float(waited) / (batch * steps), 4)
 
 
 def largest_below(size: int, fits: Callable[[int], bool]) -> int:
@@ -260,6 +301,7 @@ def _fits(make: Callable[[int], BatchRollout], count: int, rng: np.random.Genera
 
 def _operations(rollout: BatchRollout, rng: np.random.Generator) -> float:
     """Return the floating-point operations of a step, counted by PyTorch while a few run (the cells drawn differ)."""
+    rollout.record = False
     return counted_operations(lambda: _stepped(rollout, WARM_UP, rng)) / WARM_UP
 
 

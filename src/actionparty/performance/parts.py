@@ -11,30 +11,33 @@ from typing import Any
 from actionparty.performance.machine import settle
 from actionparty.rollout.rollout import BatchRollout
 
-PARTS = ("draw", "observe", "update", "render", "decode")
-"""In the order of a step: its noise; the network's parts; the pixels that are shown, and the next context."""
+PARTS = ("observe", "update", "render", "decode")
+"""In the order of a step: the network's parts; the pixels that are shown, and the next context."""
 
 
 @contextmanager
 def parts_timed(rollout: BatchRollout) -> Iterator[dict[str, float]]:
     """Yield the seconds that ``rollout`` has spent in each of ``PARTS`` since; they grow with every step.
 
-    On a GPU the parts are waited for one by one, so that their sum is more than a step takes.
+    On a GPU steps are not recorded meanwhile, and the parts are waited for one by one, so that their sum is more than a
+    step takes.
     """
     seconds: dict[str, float] = defaultdict(float)
+    recorded, rollout.record = rollout.record, False
     watched = _watched(rollout)
     for part, owner, method in watched:
         setattr(owner, method, _Stopwatch(getattr(owner, method), seconds, part, rollout))
     try:
         yield seconds
     finally:
+        rollout.record = recorded
         for _, owner, method in watched:
             delattr(owner, method)
 
 
 def _watched(rollout: BatchRollout) -> list[tuple[str, Any, str]]:
     engine = rollout.engine
-    own = [("draw", rollout, "_draw"), ("decode", rollout, "_advance"), ("decode", rollout, "_answer")]
+    own = [("decode", rollout, "_advance"), ("decode", rollout, "_answer")]
     if engine.network.joint is not None:
         return [*own, ("update", engine.network.joint, "forward")]
     calls = {"observe": ("observe",), "update": ("remember", "update"), "render": ("resolve", "render")}

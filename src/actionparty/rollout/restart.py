@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from actionparty.errors import InvalidInputError
-from actionparty.rollout.rollout import BatchRollout, _Table
+from actionparty.rollout.rollout import BatchRollout
+from actionparty.rollout.table import Table
 from actionparty.types import Scene
 
 
@@ -25,4 +26,4 @@ def restart(rollout: BatchRollout, rows: Sequence[int], scenes: Sequence[Scene],
     if fresh.spec != rollout.spec:
         raise InvalidInputError(f"one batch, two worlds: {rollout.spec} and {fresh.spec}.")
     places, new = torch.tensor(rows, device=rollout.device), vars(fresh._started())
-    rollout._table = _Table(**{name: old.index_copy(0, places, new[name]) for name, old in vars(table).items()})
+    rollout._table = Table(**{name: old.index_copy(0, places, new[name]) for name, old in vars(table).items()})

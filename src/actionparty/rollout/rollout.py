@@ -7,7 +7,7 @@ uint8 pixels that are shown, so what was saved is all there is.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actionparty.config import AUTO, RolloutConfig, from_json, to_json
-from actionparty.data.clips import to_pixels, to_unit
-from actionparty.data.tables import alive_age
+from actionparty.data.clips import to_unit
 from actionparty.engines.choice import choose, open_engine
 from actionparty.engines.engine import Engine
 from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputError
+from actionparty.model.chances import Chances
 from actionparty.model.network import Network
-from actionparty.model.tokens import Subjects
+from actionparty.model.palette import KnownTiles
+from actionparty.rollout.recorded import Recorded
+from actionparty.rollout.table import Table, first_table, from_cells, reseeded
 from actionparty.training.checkpoint import load_tensors, save_tensors
 from actionparty.training.lots import StepNoise
 from actionparty.training.sampling import SampledStep, sample_step
-from actionparty.types import CELL, CELL_CHANNELS, NO_ACTION, Bools, Floats, Frame, Scene, SubjectStates, WorldSpec
+from actionparty.types import Bools, Floats, Scene, SubjectStates, WorldSpec
 from actionparty.vocabulary import action_ids
 
-FORMAT = 1
+FORMAT = 2
+_RECORDED_CELLS = 16_384
+"""Of larger batches the steps are not recorded: launches cost little then, and rendering every cell much. A guess."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,8 @@ class RolloutStep:
     """(B, N) probability that the reward is not zero"""
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Everything that changes from step to step. T rows of the past, oldest first; B rollouts."""
-
-    context: Tensor
-    """(B, K, M, 192) uint8"""
-    position: Tensor
-    facing: Tensor
-    alive: Tensor
-    past_action: Tensor
-    age: Tensor
-    identity: Tensor
-    """(B, N, 192) uint8"""
-    noise: Tensor
-    """(B, S) uint8 state of each rollout's generator"""
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> _Table:
-        return _Table(**{name: function(value) for name, value in vars(self).items()})
+_Said = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Rewards (B, N), odds that the episode ends (B,), whether all is finite (B,), odds of rewards (B, N)"""
 
 
 class BatchRollout:
@@ -90,7 +78,12 @@ class BatchRollout:
         self.settings = replace(self.settings, engine=choose(self._wanted, self.device, [self.network]))
         self._engine: Engine | None = None
         self._spec: WorldSpec | None = None
-        self._table: _Table | None = None
+        self._table: Table | None = None
+        self.record = True
+        """Replay the steps of few rollouts on a GPU as a CUDA graph, in which every cell is rendered."""
+        self._recorded: Recorded | None = None
+        self._chances: Chances | None = None
+        self._known: KnownTiles | None = None
 
     @property
     def engine(self) -> Engine:
@@ -113,7 +106,7 @@ class BatchRollout:
         """B, the number of rollouts."""
         return len(self._started().context)
 
-    def _started(self) -> _Table:
+    def _started(self) -> Table:
         if self._table is None:
             raise InvalidInputError("this rollout has not started; call reset with scenes first.")
         return self._table
@@ -132,9 +125,7 @@ class BatchRollout:
             if scene.world != scenes[0].world:
                 raise InvalidInputError(f"one batch, two worlds: {scenes[0].world} and {scene.world}.")
         self._start(scenes[0].world, self.settings)
-        rows = [self._first(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]
-        columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        self._table = _Table(**columns).map(lambda x: x.to(self.device))
+        self._table = first_table(scenes, seeds, self.network.config).map(lambda x: x.to(self.device))
 
     def _start(self, spec: WorldSpec, settings: RolloutConfig) -> None:
         if settings.snap and spec.name not in self.network.palettes:
@@ -142,27 +133,13 @@ class BatchRollout:
         if settings.engine != self.settings.engine:
             self._wanted, self._engine = settings.engine, None
             settings = replace(settings, engine=choose(settings.engine, self.device, [self.network]))
+        if (spec, settings) != (self._spec, self.settings):
+            self._recorded = None
         self._spec, self.settings = spec, settings
-
-    def _first(self, scene: Scene, seed: int) -> dict[str, Tensor]:
-        config = self.network.config
-        ids = np.array(action_ids(scene.world.actions))
-        rows = np.maximum(np.arange(-config.memory, 0) + len(scene.actions), 0)
-        frames = np.maximum(np.arange(-config.context, 0) + len(scene.frames), 0)
-        known = np.arange(-config.memory, 0) + len(scene.actions) >= 0
-        actions = np.where((scene.actions >= 0)[rows] & known[:, None], ids[scene.actions[rows]], -1)
-        generator = torch.Generator()
-        generator.manual_seed(seed)
-        return {
-            "context": torch.from_numpy(np.stack([to_cells(scene.frames[f]) for f in frames])),
-            "position": torch.from_numpy(scene.states.position[rows].astype(np.float32)),
-            "facing": torch.from_numpy(scene.states.facing[rows].astype(np.int64)),
-            "alive": torch.from_numpy(scene.states.alive[rows].copy()),
-            "past_action": torch.from_numpy(actions.astype(np.int64)),
-            "age": torch.from_numpy(_age(scene)),
-            "identity": torch.from_numpy(scene.identities.reshape(-1, CELL_CHANNELS).copy()),
-            "noise": generator.get_state(),
-        }
+        self._chances = self.network.chances.get(spec.name)
+        if self._chances is not None:
+            self._chances = self._chances.to(self.device)
+        self._known = self.network.known(spec.name)
 
     @torch.inference_mode()
     def step(self, actions: Any) -> RolloutStep:
@@ -181,68 +158,57 @@ class BatchRollout:
             raise InvalidInputError(f"{wanted}, but got shape {array.shape}.")
         chosen = np.stack([spec.check_actions(row) for row in array])
         ids = torch.from_numpy(np.array(action_ids(spec.actions))[chosen]).to(self.device)
-        noise, state = self._draw(table, spec)
+        after, said = self._go_on(table, ids)
+        self._table = after
+        return self._answer(*said)
+
+    def _go_on(self, table: Table, ids: Tensor) -> tuple[Table, _Said]:
+        if not self._is_recorded(table):
+            return self._next(table, ids, None)
+        if self._recorded is None:
+            self._recorded = Recorded(self._flat)
+        *after, reward, end, finite, odds = self._recorded(*vars(table).values(), ids)
+        return Table(*after), (reward, end, finite, odds)
+
+    def _is_recorded(self, table: Table) -> bool:
+        small = table.context.shape[0] * table.context.shape[2] <= _RECORDED_CELLS
+        return self.device.type == "cuda" and self.record and small and not self.settings.snap
+
+    def _flat(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """One step as a function of tensors whose shapes and work don't depend on data."""
+        table = Table(*tensors[:-1])
+        after, said = self._next(table, tensors[-1], table.context.shape[2])
+        return (*vars(after).values(), *said)
+
+    def _next(self, table: Table, ids: Tensor, capacity: int | None) -> tuple[Table, _Said]:
         sampled = sample_step(
             self.engine,
             to_unit(table.context),
-            self._subjects(table, ids),
-            spec.grid,
-            torch.full((len(array),), self.network.world_index(spec.name), device=self.device),
-            noise,
+            table.subjects(ids),
+            self.spec.grid,
+            torch.full((len(ids),), self.network.world_index(self.spec.name), device=self.device),
+            StepNoise.of(table.seed, table.step),
             self.settings,
-            self.network.known(spec.name),
-            self.network.chances.get(spec.name),
+            self._known,
+            self._chances,
+            capacity,
         )
-        self._table = self._advance(table, sampled, ids, state)
-        return self._answer(sampled)
+        return self._advance(table, sampled, ids), (sampled.reward, sampled.end, sampled.finite, sampled.reward_odds)
 
-    def _draw(self, table: _Table, spec: WorldSpec) -> tuple[StepNoise, Tensor]:
-        generators = []
-        for row in table.noise:
-            generator = torch.Generator()
-            generator.set_state(row.cpu().clone())  # a view with an offset crashes torch 2.13
-            generators.append(generator)
-        noise = StepNoise.draw(generators, spec.subjects, spec.grid[0] * spec.grid[1])
-        moved = StepNoise(*(value.to(self.device) for value in vars(noise).values()))
-        return moved, torch.stack([g.get_state() for g in generators])
-
-    @staticmethod
-    def _subjects(table: _Table, action: Tensor) -> Subjects:
-        return Subjects(
-            table.position,
-            table.facing,
-            table.alive,
-            table.past_action,
-            action,
-            table.age,
-            to_unit(table.identity),
-        )
-
-    def _advance(self, table: _Table, sampled: SampledStep, action: Tensor, noise: Tensor) -> _Table:
-        pixels = to_pixels(sampled.pixels)
+    def _advance(self, table: Table, sampled: SampledStep, action: Tensor) -> Table:
         if self.settings.snap:
-            pixels = self._snapped(pixels, sampled.changed)
-        steady = sampled.alive == table.alive[:, -1]
-        return replace(
-            table,
-            context=_push(table.context, pixels),
-            position=_push(table.position, sampled.position),
-            facing=_push(table.facing, sampled.facing),
-            alive=_push(table.alive, sampled.alive),
-            past_action=_push(table.past_action, action),
-            age=torch.where(steady, table.age + 1, torch.zeros_like(table.age)),
-            noise=noise,
-        )
+            sampled = replace(sampled, pixels=self._snapped(sampled.pixels, sampled.changed))
+        return table.advance(sampled, action)
 
     def _snapped(self, pixels: Tensor, changed: Tensor) -> Tensor:
-        palette = to_pixels(self.network.palettes[self.spec.name].tiles).to(pixels.device)
+        palette = self.network.palettes[self.spec.name].tiles.to(pixels.device)
         rows, cells = changed.nonzero(as_tuple=True)
-        nearest = torch.cdist(pixels[rows, cells].float(), palette.float()).argmin(1)
+        nearest = torch.cdist(pixels[rows, cells], palette).argmin(1)
         out = pixels.clone()
         out[rows, cells] = palette[nearest]
         return out
 
-    def _answer(self, sampled: SampledStep) -> RolloutStep:
+    def _answer(self, reward: Tensor, end: Tensor, finite: Tensor, odds: Tensor) -> RolloutStep:
         table = self._started()
         h, w = self.spec.grid
         states = SubjectStates(
@@ -254,28 +220,16 @@ class BatchRollout:
         return RolloutStep(
             frames,
             states,
-            sampled.reward.cpu().numpy(),
-            (sampled.end > 0.5).cpu().numpy(),
-            sampled.finite.cpu().numpy(),
-            sampled.reward_odds.cpu().numpy(),
+            reward.cpu().numpy(),
+            (end > 0.5).cpu().numpy(),
+            finite.cpu().numpy(),
+            odds.cpu().numpy(),
         )
 
     def last(self) -> RolloutStep:
         """Return the current frames and states again, without rewards."""
-        table = self._started()
-        b, n = table.age.shape
-        nothing = SampledStep(
-            table.context[:, -1],
-            table.position[:, -1],
-            table.facing[:, -1],
-            table.alive[:, -1],
-            torch.zeros(0),
-            torch.zeros(b, n),
-            torch.zeros(b),
-            torch.ones(b, dtype=torch.bool),
-            torch.zeros(b, n),
-        )
-        return self._answer(nothing)
+        b, n = self._started().age.shape
+        return self._answer(torch.zeros(b, n), torch.zeros(b), torch.ones(b, dtype=torch.bool), torch.zeros(b, n))
 
     def fork(self, index: Sequence[int] | None = None, seeds: Sequence[int] | None = None) -> BatchRollout:
         """Return an independent rollout that goes on from here; ``index`` picks rollouts (again and again if repeated).
@@ -294,10 +248,10 @@ class BatchRollout:
         chosen = torch.tensor(picked, device=self.device)
         other = BatchRollout(self.network, self.settings, self.device)
         other._engine, other._spec = self._engine, self._spec
+        other._chances, other._known = self._chances, self._known
         other._table = table.map(lambda x: x[chosen].clone())
         if seeds is not None:
-            states = [torch.Generator().manual_seed(seed).get_state() for seed in seeds]
-            other._table = replace(other._table, noise=torch.stack(states).to(self.device))
+            other._table = reseeded(other._table, seeds)
         return other
 
     def save(self, path: Path) -> None:
@@ -325,7 +279,7 @@ class BatchRollout:
             about = json.loads(tensors.pop("about").numpy().tobytes())
             if about["format"] != FORMAT:
                 raise CheckpointError(f"{path}: format {about['format']!r}, but this version reads {FORMAT}.")
-            table = _Table(**tensors).map(lambda x: x.to(self.device))
+            table = Table(**tensors).map(lambda x: x.to(self.device))
             settings = from_json(RolloutConfig, about["settings"])
             spec = WorldSpec(about["world"], table.identity.shape[1], tuple(about["grid"]), tuple(about["actions"]))
         except CheckpointError:
@@ -337,30 +291,3 @@ class BatchRollout:
             raise CheckpointError(f"{path}: was saved with a model of another context or memory length.")
         self._start(spec, settings)
         self._table = table
-
-
-def _age(scene: Scene) -> NDArray[np.float32]:
-    """(N,) steps since aliveness last changed, as far as ``scene`` shows; repetitions of its first row don't count."""
-    led = (scene.actions != NO_ACTION).any(1)
-    before = int(led.argmax()) if led.any() else len(led)
-    age: NDArray[np.float32] = alive_age(scene.states.alive[max(0, before - 1) :])[-1]
-    return age
-
-
-def _push(rows: Tensor, new: Tensor) -> Tensor:
-    """Drop the oldest of ``rows`` (B, T, ...) and append ``new`` (B, ...)."""
-    return torch.cat([rows[:, 1:], new[:, None].to(rows.dtype)], 1)
-
-
-def to_cells(frame: Frame) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (M, 192), row by row."""
-    h, w = frame.shape[0] // CELL, frame.shape[1] // CELL
-    cells = frame.reshape(h, CELL, w, CELL, 3).transpose(0, 2, 1, 3, 4)
-    return np.ascontiguousarray(cells).reshape(h * w, CELL_CHANNELS)
-
-
-def from_cells(cells: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:
-    """(..., M, 192) -> (..., H, W, 3)."""
-    lead = cells.shape[:-2]
-    tiles = cells.reshape(*lead, h, w, CELL, CELL, 3)
-    return np.ascontiguousarray(np.swapaxes(tiles, -4, -3)).reshape(*lead, h * CELL, w * CELL, 3)

@@ -15,10 +15,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from actionparty.errors import CheckpointError, InvalidInputError
-from actionparty.rollout.rollout import BatchRollout, _Table, from_cells
+from actionparty.rollout.rollout import BatchRollout
+from actionparty.rollout.table import Table, from_cells
 from actionparty.types import Floats, Frame, SubjectStates, WorldSpec
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def from_bytes(content: bytes) -> Snapshot:
         about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["about"])
         if about["format"] != FORMAT:
             raise CheckpointError(f"snapshot of format {about['format']!r}, but this version reads {FORMAT}.")
-        if set(table) != set(_Table.__dataclass_fields__):
+        if set(table) != set(Table.__dataclass_fields__):
             raise CheckpointError("not a saved rollout: other tensors than one has.")
         spec = WorldSpec(about["world"], len(table["identity"]), tuple(about["grid"]), tuple(about["actions"]))
     except (SafetensorError, KeyError, IndexError, TypeError, ValueError, InvalidInputError) as error:
@@ -108,13 +109,13 @@ def go_on(rollout: BatchRollout, snapshots: Sequence[Snapshot]) -> None:
         raise InvalidInputError("this snapshot was made by a model of another context or memory length.")
     columns = {name: torch.stack([s.table[name] for s in snapshots]) for name in table}
     rollout._start(snapshots[0].spec, rollout.settings)
-    rollout._table = _Table(**columns).map(lambda x: x.to(rollout.device))
+    rollout._table = Table(**columns).map(lambda x: x.to(rollout.device))
 
 
 def reseeded(snapshot: Snapshot, seed: int) -> Snapshot:
     """Return the same moment with another future."""
-    noise = torch.Generator().manual_seed(seed).get_state()
-    return replace(snapshot, table={**snapshot.table, "noise": noise})
+    new = {"seed": torch.tensor(seed), "step": torch.tensor(0)}
+    return replace(snapshot, table={**snapshot.table, **new})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from actionparty.data.clips import Clips, WorldClips
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
-from actionparty.model.ops import CELL_CHANNELS, cell_index, gather_cells, mark_cells
+from actionparty.model.ops import cell_index, gather_cells, mark_cells
 from actionparty.model.palette import DRAWN, WorldTiles, looks_at
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
@@ -157,8 +157,8 @@ class Objective:
         k, memory = context.shape[1], clips.position.shape[1]
         before = world.at(clips.rows, k, memory, back=1)
         earlier = before.rows < clips.rows
-        b, m = clips.target.shape
-        noise = _batch_noise(b, clips.action.shape[1], m, generator)
+        seeds = torch.randint(2**62, (len(clips.rows),), generator=generator, device=generator.device)
+        noise = StepNoise.of(seeds, torch.zeros_like(seeds))
         own = sample_step(
             network,
             world.tiles[before.context],
@@ -341,13 +341,3 @@ def recoloured(world: WorldClips, generator: torch.Generator) -> WorldClips:
 
 def _lot(generator: torch.Generator) -> Tensor:
     return torch.rand((), generator=generator, device=generator.device)
-
-
-def _batch_noise(batch: int, subjects: int, cells: int, generator: torch.Generator) -> StepNoise:
-    device = generator.device
-    return StepNoise(
-        torch.randn((batch, subjects, STATE_CHANNELS), generator=generator, device=device),
-        torch.rand((batch, subjects, 2), generator=generator, device=device),
-        torch.rand((batch, cells), generator=generator, device=device),
-        torch.randn((batch, cells, CELL_CHANNELS), generator=generator, device=device),
-    )

@@ -14,7 +14,7 @@ from actionparty.model.chances import Chances
 from actionparty.model.joint import Joint
 from actionparty.model.network import Network
 from actionparty.model.observe import Observed
-from actionparty.model.ops import CELL_CHANNELS, gather_cells, mark_cells
+from actionparty.model.ops import CELL_CHANNELS, mark_cells, within
 from actionparty.model.palette import DRAWN, KnownTiles, looks_at
 from actionparty.model.render import CellChoice, Rendered, Resolved
 from actionparty.model.tokens import Subjects
@@ -52,6 +52,8 @@ class SampledStep:
     """(B,) bool, whether everything that the network said of this step was finite"""
     reward_odds: Tensor
     """(B, N) probability that the reward is not zero"""
+    waiting: Tensor
+    """(B,) long, cells that should have changed, but for which there was no room (see ``capacity``)"""
 
 
 def sample_step(
@@ -64,25 +66,37 @@ def sample_step(
     settings: RolloutConfig,
     known: KnownTiles | None = None,
     chances: Chances | None = None,
+    capacity: int | None = None,
 ) -> SampledStep:
     """Generate the next frame and states. ``context`` is (B, K, M, 192) in [-1, 1]; see ``Observe.forward``.
 
     The ``network`` is run by PyTorch, unless it comes in an engine. ``known`` are the tiles that may be copied, of a
     network with a palette; without, everything is drawn. ``chances`` says how likely lives end and begin and rewards
     come; without, lives are left to the flow.
+
+    As many cells are rendered as change. With a ``capacity`` there is room for just so many in each frame, and neither
+    shapes nor the amount of work depend on data, so that nothing on a GPU is waited for. What finds no room stays as it
+    is: chance events first, which come later or not at all; where a subject is or was not is made good in later steps.
     """
     engine = TorchEngine(network) if isinstance(network, Network) else network
     if engine.network.joint is not None:
-        return _sample_joint(engine, engine.network.joint, context, subjects, grid, world, noise, settings)
+        joint = engine.network.joint
+        return _sample_joint(engine, joint, context, subjects, grid, world, noise, settings, fixed=capacity is not None)
     observed = engine.observe(context, subjects, grid, world)
-    states, position, sound = _resolve_states(engine, observed, subjects, noise, settings, chances)
+    lots = noise.states(subjects.action.shape[1])
+    states, position, sound = _resolve_states(
+        engine, observed, subjects, noise, lots, settings, chances, fixed=capacity is not None
+    )
     resolved = engine.resolve(observed, encode_states(states), position, states.alive)
     changed = _open_gate(resolved, noise, settings, trusted=chances is not None)
+    touched = torch.zeros_like(changed)
     if engine.network.config.subject_tokens:
-        changed = changed | _touched(resolved, subjects, states, grid)
+        touched = _touched(resolved, subjects, states, grid)
     last, known = context[:, -1], known if settings.copy_tiles else None
-    changed, choice = _choose(changed, last, known, subjects, (resolved.position, states.alive), grid)
-    chosen_noise = gather_cells(noise.pixels, choice.index)
+    wanted, choice = _choose(
+        (changed, touched), last, known, subjects, (resolved.position, states.alive), grid, capacity
+    )
+    chosen_noise = noise.pixels(choice.index)
     rendered = Rendered(chosen_noise, None, observed.subjects)
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
@@ -96,35 +110,46 @@ def sample_step(
     if rendered.tiles is not None and known is not None:
         sound = sound & rendered.tiles.isfinite().flatten(1).all(1)
         clean = _copied(clean, rendered.tiles, known, torch.special.ndtr(chosen_noise[..., 0]))
-    pixels = last.clone()
-    rows, slots = choice.mask.nonzero(as_tuple=True)
-    pixels[rows, choice.index[rows, slots]] = clean[rows, slots]
+    pixels, changed = put_cells(last, choice, clean), put_cells(torch.zeros_like(wanted), choice, choice.mask)
     features = rendered.subjects, observed.subjects
-    lots = None if chances is None else (chances, torch.special.ndtr(noise.states[..., JUMP]))
-    return _sampled(engine, pixels, position, states, changed, features, subjects, sound, lots)
+    fates = None if chances is None else (chances, torch.special.ndtr(lots[..., JUMP]))
+    sampled = _sampled(engine, pixels, position, states, changed, features, subjects, sound, fates)
+    return sampled if capacity is None else replace(sampled, waiting=(wanted & ~changed).sum(1))
+
+
+def put_cells(x: Tensor, choice: CellChoice, new: Tensor) -> Tensor:
+    """Return ``x`` (B, M, ...) with the chosen cells replaced by ``new`` (B, C, ...)."""
+    index, mask = choice.index, choice.mask
+    for size in x.shape[2:]:
+        index, mask = (part[..., None].expand(*part.shape, size) for part in (index, mask))
+    return x.scatter(1, index, torch.where(mask, new.to(x.dtype), x.gather(1, index)))
 
 
 def _choose(
-    changed: Tensor,
+    changes: tuple[Tensor, Tensor],
     last: Tensor,
     known: KnownTiles | None,
     subjects: Subjects,
     after: tuple[Tensor, Tensor],
     grid: tuple[int, int],
+    capacity: int | None,
 ) -> tuple[Tensor, CellChoice]:
-    """Return the cells to render, as (B, M) bool and chosen: the ``changed`` ones, and those that are wrong already.
+    """Return the cells to render, as (B, M) bool and chosen: those that change, and those that are wrong already.
 
-    A cell is wrong that doesn't show who is there ``after`` the step (positions, and who lives), or shows who is not.
-    What a cell showed before counts only where it was right.
+    ``changes`` (B, M) are those by the gate and those that subjects touch. A cell is wrong that doesn't show who is
+    there ``after`` the step (positions, and who lives), or shows who is not. What a cell showed before counts only
+    where it was right. What must change comes before what changes by the gate, if there is no room for all.
     """
+    changed, urgent = changes[0] | changes[1], changes[1]
     if known is None:
-        return changed, choose_cells(changed)
+        return changed, choose_cells(changed, capacity, urgent, fixed=capacity is not None)
     look, shown = known.look(subjects.identity), known.find(last)
     before = looks_at(last.shape[1], look, subjects.now, subjects.alive[:, -1], grid)
     there = looks_at(last.shape[1], look, *after, grid)
-    changed = changed | known.wrong(shown, there)
+    urgent = urgent | known.wrong(shown, there)
+    changed = changed | urgent
     was = torch.where(known.wrong(shown, before), known.unknown, shown)
-    choice = choose_cells(changed)
+    choice = choose_cells(changed, capacity, urgent, fixed=capacity is not None)
     return changed, replace(choice, was=was.gather(1, choice.index), there=there.gather(1, choice.index))
 
 
@@ -144,10 +169,13 @@ def _sample_joint(
     world: Tensor,
     noise: StepNoise,
     settings: RolloutConfig,
+    *,
+    fixed: bool,
 ) -> SampledStep:
     """Denoise states and the whole frame together in ``update_steps`` steps."""
-    b, n = subjects.action.shape
+    (b, n), m = subjects.action.shape, context.shape[2]
     split = n * STATE_CHANNELS
+    start = noise.states(n), noise.pixels(torch.arange(m, device=context.device).expand(b, m))
     features = seen = context
 
     def predict(noisy: Tensor, time: Tensor) -> Tensor:
@@ -156,13 +184,19 @@ def _sample_joint(
         states, cells, features, seen = joint(context, subjects, grid, world, parts, time)
         return torch.cat([states.flatten(1), cells.flatten(1)], 1)
 
-    clean = denoise(predict, torch.cat([noise.states.flatten(1), noise.pixels.flatten(1)], 1), settings.update_steps)
+    clean = denoise(predict, torch.cat([part.flatten(1) for part in start], 1), settings.update_steps)
     states = decode_states(clean[:, :split].reshape(b, n, -1))
     states, position = _conclude(
-        states, subjects, grid, lambda: joint.point(features, seen), noise.lots, exclusive=settings.exclusive
+        states,
+        subjects,
+        grid,
+        lambda: joint.point(features, seen),
+        noise.lots(n),
+        exclusive=settings.exclusive,
+        fixed=fixed,
     )
     pixels = clean[:, split:].reshape(b, -1, CELL_CHANNELS).clamp(-1, 1)
-    changed, sound = torch.ones_like(noise.gate, dtype=torch.bool), clean.isfinite().all(1)
+    changed, sound = torch.ones(b, m, dtype=torch.bool, device=context.device), clean.isfinite().all(1)
     return _sampled(engine, pixels, position, states, changed, (features, features), subjects, sound)
 
 
@@ -184,7 +218,8 @@ def _sampled(
         odds = lots[0].rewards(said)
         given = happens(odds, lots[1], _UNLIKELY, 1.0)
     reward = torch.where(given, symexp(value), torch.zeros_like(value))
-    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, over, sound, odds)
+    none = torch.zeros_like(sound, dtype=torch.long)
+    return SampledStep(pixels, position, states.facing, states.alive, changed, reward, over, sound, odds, none)
 
 
 def _resolve_states(
@@ -192,10 +227,16 @@ def _resolve_states(
     observed: Observed,
     subjects: Subjects,
     noise: StepNoise,
+    start: Tensor,
     settings: RolloutConfig,
     chances: Chances | None,
+    *,
+    fixed: bool,
 ) -> tuple[NextStates, Tensor, Tensor]:
-    """Denoise the next states of all subjects together; return them, their positions (B, N, 2), and if finite (B,)."""
+    """Denoise the next states of all subjects together; return them, their positions (B, N, 2), and if finite (B,).
+
+    ``start`` (B, N, STATE_CHANNELS) is the noise to begin with.
+    """
     memory = engine.remember(observed)
     features = observed.subjects
     drawn: Tensor | None = None
@@ -207,25 +248,25 @@ def _resolve_states(
             return clean
         if drawn is None:
             was = subjects.alive[:, -1]
-            drawn = _draw_lives(chances.life_changes(clean[..., ALIVE], was), was, noise)
+            drawn = _draw_lives(chances.life_changes(clean[..., ALIVE], was), was, start[..., ALIVE])
         return torch.cat([clean[..., :ALIVE], drawn[..., None].to(clean.dtype), clean[..., ALIVE + 1 :]], -1)
 
-    clean = denoise(predict, noise.states, settings.update_steps)
+    clean = denoise(predict, start, settings.update_steps)
     states, position = _conclude(
         decode_states(clean),
         subjects,
         observed.grid,
         lambda: engine.point(observed, features),
-        noise.lots,
+        noise.lots(start.shape[1]),
         exclusive=settings.exclusive and engine.network.config.together,
+        fixed=fixed,
     )
     return states, position, clean.isfinite().flatten(1).all(1)
 
 
-def _draw_lives(odds: Tensor, alive: Tensor, noise: StepNoise) -> Tensor:
-    """Draw who lives after the step, (B, N) 1 or -1, where lives change with ``odds`` (B, N)."""
-    lots = torch.special.ndtr(noise.states[..., ALIVE])
-    changes = happens(odds, lots, _UNLIKELY, 0.5)
+def _draw_lives(odds: Tensor, alive: Tensor, noise: Tensor) -> Tensor:
+    """Draw who lives after the step, (B, N) 1 or -1, where lives change with ``odds``; by normal ``noise`` (B, N)."""
+    changes = happens(odds, torch.special.ndtr(noise), _UNLIKELY, 0.5)
     return (alive ^ changes).float() * 2 - 1
 
 
@@ -237,16 +278,17 @@ def _conclude(
     lots: Tensor,
     *,
     exclusive: bool,
+    fixed: bool,
 ) -> tuple[NextStates, Tensor]:
     """Return denoised states and the positions (B, N, 2) they lead to; ``point`` says where jumps may land."""
-    h, w = grid
-    limit = torch.tensor([w - 1, h - 1], device=lots.device, dtype=torch.float32)
-    position = torch.minimum((subjects.now + states.displacement).clamp(min=0), limit)
-    if bool(states.jump.any()):
+    w = grid[1]
+    position = within(subjects.now + states.displacement, grid)
+    if fixed or bool(states.jump.any()):
         position = torch.where(states.jump[..., None], _land(point(), lots[..., 0], w), position)
     if exclusive:
         wanted = position
-        position, alive = settle(position, subjects.now, states.alive, subjects.alive[:, -1], lots[..., 1], w)
+        was = subjects.alive[:, -1]
+        position, alive = settle(position, subjects.now, states.alive, was, lots[..., 1], w, fixed=fixed)
         jump = states.jump & alive & (position == wanted).all(-1)  # who lost its cell stayed, whatever it wanted
         moved = torch.where(jump[..., None], torch.zeros_like(position), position - subjects.now)
         moved = torch.where(alive[..., None], moved, torch.zeros_like(moved))
@@ -265,7 +307,8 @@ def _open_gate(resolved: Resolved, noise: StepNoise, settings: RolloutConfig, *,
     floor = settings.gate_floor
     if floor is None:
         floor = _TRUSTED_FLOOR if trusted else _FLOOR
-    return happens(torch.sigmoid(resolved.gate), noise.gate, floor, settings.gate_ceiling)
+    lots = noise.gate(resolved.gate.shape[1])
+    return happens(torch.sigmoid(resolved.gate), lots, floor, settings.gate_ceiling)
 
 
 def _touched(resolved: Resolved, subjects: Subjects, states: NextStates, grid: tuple[int, int]) -> Tensor:
@@ -277,15 +320,20 @@ def _touched(resolved: Resolved, subjects: Subjects, states: NextStates, grid: t
     return mark_cells(resolved.gate.shape[1], places, grid)
 
 
-def choose_cells(changed: Tensor, limit: int | None = None, lots: Tensor | None = None) -> CellChoice:
+def choose_cells(
+    changed: Tensor, limit: int | None = None, lots: Tensor | None = None, *, fixed: bool = False
+) -> CellChoice:
     """Gather the True cells of ``changed`` (B, M) into slots, padded to the largest count in the batch (at least 1).
 
-    With a ``limit``, frames with more keep those with the largest ``lots`` (B, M).
+    With a ``limit``, frames with more keep those with the largest ``lots`` (B, M), and if the number of slots is to be
+    ``fixed``, it is the limit.
     """
-    order = changed.float() if lots is None else changed.float() * (1 + lots)
-    size = max(1, int(changed.sum(1).max()))
-    if limit is not None:
-        size = min(size, limit)
+    order = changed.float() if lots is None else changed.float() * (1 + lots.float())
+    if fixed and limit is not None:
+        size = min(limit, changed.shape[1])
+    else:
+        size = max(1, int(changed.sum(1).max()))
+        size = size if limit is None else min(size, limit)
     value, index = order.topk(size, 1)
     return CellChoice(index, value > 0)
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from actionparty.evaluation.moves import OPEN, SOLID, UNKNOWN
 from actionparty.interfaces.agents.legend import STRANGE, Legend, colours
-from actionparty.rollout.rollout import from_cells
+from actionparty.rollout.table import from_cells
 
 Cells = NDArray[np.uint8]
 

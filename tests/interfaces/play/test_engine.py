@@ -66,7 +66,7 @@ def test_one_batch_equals_single_steps_but_for_rounding(folder: Path) -> None:
         assert np.array_equal(single.snapshot.states.facing, stepped.snapshot.states.facing)
         assert np.abs(single.snapshot.frame.astype(int) - stepped.snapshot.frame.astype(int)).max() <= 1
         assert np.allclose(single.rewards, stepped.rewards, atol=1e-5)
-        assert torch.equal(single.snapshot.table["noise"], stepped.snapshot.table["noise"])
+        assert torch.equal(single.snapshot.table["seed"], stepped.snapshot.table["seed"])
     engine.close()
 
 

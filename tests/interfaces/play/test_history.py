@@ -124,5 +124,5 @@ def test_a_batch_goes_on_from_snapshots_of_one_world_only(engine: Engine, scene:
     go_on(rollout, [one, reseeded(one, 5)])
     first, second = take(rollout)
     assert same(first, one)
-    assert not torch.equal(first.table["noise"], second.table["noise"])
+    assert not torch.equal(first.table["seed"], second.table["seed"])
     assert torch.equal(first.table["context"], second.table["context"])

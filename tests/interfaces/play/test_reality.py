@@ -24,8 +24,8 @@ from actionparty.interfaces.play.check import FIRST_ROWS
 from actionparty.interfaces.play.messages import Said
 from actionparty.interfaces.play.reality import Reality
 from actionparty.interfaces.play.wire import SIMULATOR_DELTA, SIMULATOR_KEY, Decoded, decode
-from actionparty.rollout.rollout import to_cells
 from actionparty.rollout.scenes import LABELS
+from actionparty.rollout.table import to_cells
 from actionparty.types import FACING_STEPS, Frame, Ints, WorldSpec
 from actionparty.worlds.arena import ArenaWorld
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from actionparty.errors import InvalidInputError
 from actionparty.interfaces.play.records import KEY_EVERY, Cells, Key, Record, record
-from actionparty.rollout.rollout import from_cells
 from actionparty.rollout.snapshot import Snapshot, unpack
+from actionparty.rollout.table import from_cells
 from actionparty.types import NO_ACTION, SCENE_ROWS, Floats, Ints, Scene, SubjectStates
 
 LIMIT = 1000

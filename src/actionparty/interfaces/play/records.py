@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actionparty.rollout.rollout import from_cells
 from actionparty.rollout.snapshot import Snapshot
+from actionparty.rollout.table import from_cells
 from actionparty.types import Floats, Frame, Ints, Scene, SubjectStates, WorldSpec
 
 KEY_EVERY = 16

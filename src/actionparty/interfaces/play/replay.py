@@ -22,8 +22,9 @@ from actionparty.config import RolloutConfig, from_json, to_json
 from actionparty.errors import ActionPartyError, CheckpointError, InvalidInputError
 from actionparty.interfaces.play.records import Record
 from actionparty.model.network import Network
-from actionparty.rollout.rollout import BatchRollout, to_cells
+from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.snapshot import Snapshot, from_bytes, go_on
+from actionparty.rollout.table import to_cells
 from actionparty.types import Frame, Ints
 
 FORMAT = 1

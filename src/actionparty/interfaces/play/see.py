@@ -25,6 +25,7 @@ from actionparty.model.update import UpdateMemory
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.rollout.snapshot import Snapshot, go_on
 from actionparty.training.flow import denoise
+from actionparty.training.lots import StepNoise
 from actionparty.types import Ints
 from actionparty.vocabulary import action_ids
 
@@ -70,8 +71,8 @@ def update_attention(rollout: BatchRollout, actions: Ints) -> Tensor:
     network, spec, table = rollout.network, rollout.spec, rollout._started()
     ids = torch.from_numpy(np.array(action_ids(spec.actions))[actions]).expand(rollout.size, -1).to(rollout.device)
     world = torch.full((rollout.size,), network.world_index(spec.name), device=rollout.device)
-    subjects, (noise, _) = rollout._subjects(table, ids), rollout._draw(table, spec)
-    observed = network.observe(to_unit(table.context), subjects, spec.grid, world)
+    noise = StepNoise.of(table.seed, table.step).states(spec.subjects)
+    observed = network.observe(to_unit(table.context), table.subjects(ids), spec.grid, world)
     memory = network.update.remember(observed)
     seen = torch.zeros(0)
 
@@ -81,7 +82,7 @@ def update_attention(rollout: BatchRollout, actions: Ints) -> Tensor:
         clean: Tensor = network.update(observed, memory, noisy, time)[0]
         return clean
 
-    denoise(predict, noise.states, rollout.settings.update_steps)
+    denoise(predict, noise, rollout.settings.update_steps)
     return seen
 
 

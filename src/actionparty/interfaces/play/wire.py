@@ -21,7 +21,7 @@ from PIL import Image
 
 from actionparty.errors import InvalidInputError
 from actionparty.interfaces.play.messages import Said
-from actionparty.rollout.rollout import to_cells
+from actionparty.rollout.table import to_cells
 from actionparty.types import Floats, Frame, Ints, SubjectStates
 
 KEY, DELTA, SIMULATOR_KEY, SIMULATOR_DELTA = 1, 2, 3, 4

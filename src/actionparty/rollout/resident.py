@@ -1,0 +1,204 @@
+"""Many rollouts that stay on one device: actions and frames are tensors there, and new episodes begin by themselves.
+
+Shapes and work never depend on data, so nothing is waited for: on a GPU a step is one recorded CUDA graph, and Python
+runs ahead of it. Row b is a function of its seed and its actions alone, on any device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from actionparty.config import MAX_STEPS, RolloutConfig
+from actionparty.data.clips import to_unit
+from actionparty.errors import InvalidInputError
+from actionparty.model.network import Network
+from actionparty.rollout.recorded import Recorded
+from actionparty.rollout.rollout import BatchRollout
+from actionparty.rollout.table import Table, reseeded
+from actionparty.training.lots import StepNoise, scramble, uniform
+from actionparty.training.sampling import sample_step
+from actionparty.types import CELL, Scene, WorldSpec
+from actionparty.vocabulary import action_ids
+
+CAPACITY = 0.25
+"""Share of the cells for which there is room in a step, unless told otherwise (see ``ResidentStep.waiting``)."""
+ENGINES_HERE = ("torch", "torch-bf16")
+"""Engines that can run such rollouts"""
+_COLUMNS = len(Table.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class ResidentStep:
+    """What B rollouts answer to one step: tensors on their device, overwritten by the next step."""
+
+    frames: Tensor
+    """(B, H, W, 3) uint8; of the first frame of the next episode where one is over"""
+    position: Tensor
+    """(B, N, 2) x, y in cells, as the frames show it"""
+    facing: Tensor
+    """(B, N) long, 0 to 3 for N, E, S, W"""
+    alive: Tensor
+    """(B, N) bool"""
+    final_frames: Tensor
+    """(B, H, W, 3) uint8 what the step led to, also where a new episode has begun since"""
+    rewards: Tensor
+    """(B, N) of the step, 0 where the network failed"""
+    ended: Tensor
+    """(B,) bool, the world ended"""
+    truncated: Tensor
+    """(B,) bool, it did not, but the episode was cut: it is long enough, or the network said what is no number"""
+    waiting: Tensor
+    """(B,) long, cells that should have changed, but for which there was no room; they come later, or not at all"""
+
+
+class ResidentRollout:
+    """B rollouts of one world whose actions and frames are tensors on the device of the network."""
+
+    def __init__(
+        self,
+        network: Network,
+        scenes: Sequence[Scene],
+        size: int,
+        settings: RolloutConfig | None = None,
+        device: torch.device | None = None,
+        *,
+        max_steps: int = MAX_STEPS,
+        capacity: float = CAPACITY,
+        compiled: bool = False,
+    ) -> None:
+        """Generate ``size`` rollouts; each episode starts from one of ``scenes``, drawn by its seed.
+
+        Of the cells of a frame at most the share ``capacity`` changes in one step; with 1 it is what ``BatchRollout``
+        generates. ``compiled``: by ``torch.compile``, which takes about a minute.
+
+        Raises:
+            InvalidInputError: no scene, scenes of different worlds, a ``size`` or ``max_steps`` below 1, a
+                ``capacity`` outside (0, 1], an engine other than ``torch`` or ``torch-bf16``, or ``settings.snap``.
+        """
+        if size < 1 or max_steps < 1:
+            raise InvalidInputError(f"size and max_steps must be at least 1, but are {size} and {max_steps}.")
+        if not 0 < capacity <= 1:
+            raise InvalidInputError(f"capacity must be above 0 and at most 1, but is {capacity}.")
+        wanted = settings or RolloutConfig()
+        if wanted.snap or wanted.engine not in ENGINES_HERE:
+            raise InvalidInputError(
+                f"rollouts that stay on a device run without snap and with engine {' or '.join(ENGINES_HERE)}, "
+                f"not {wanted.engine}."
+            )
+        self._rollout = BatchRollout(network, wanted, device)
+        self._rollout.reset(scenes, [0] * len(scenes))
+        self._engine = self._rollout.engine
+        self.device, self.size, self.max_steps = self._rollout.device, size, max_steps
+        h, w = self.spec.grid
+        self.capacity = max(1, round(capacity * h * w))
+        """Cells for which there is room in a step"""
+        self._starts = self._rollout._started()
+        self._ids = torch.tensor(action_ids(self.spec.actions), device=self.device)
+        self._world = network.world_index(self.spec.name)
+        self._table: Table | None = None
+        self._function = self._step
+        if self.device.type == "cuda":
+            self._function = Recorded(self._step, compiled=compiled)
+        elif compiled:
+            self._function = torch.compile(self._step, fullgraph=True, dynamic=False)
+
+    @property
+    def spec(self) -> WorldSpec:
+        """The world being generated; ``spec.actions`` names the actions."""
+        return self._rollout.spec
+
+    @torch.inference_mode()
+    def reset(self, seeds: Sequence[int]) -> Tensor:
+        """Start an episode in every rollout and return the frames (B, H, W, 3) uint8.
+
+        Raises:
+            InvalidInputError: not one seed for each rollout.
+        """
+        if len(seeds) != self.size:
+            raise InvalidInputError(f"{self.size} rollouts and {len(seeds)} seeds; give one seed for each.")
+        blank = self._starts.map(lambda x: x[:1].expand(self.size, *x.shape[1:]))
+        self._table = self._begun(reseeded(blank, seeds).seed)
+        return self._pictures(self._table)
+
+    @torch.inference_mode()
+    def step(self, actions: Tensor, *, checked: bool = True) -> ResidentStep:
+        """Advance every rollout by one step with ``actions`` (B, N) long on the device, indices into ``spec.actions``.
+
+        Whether actions are in range is ``checked``, for which a GPU has to be waited for; unchecked ones that are not
+        in range have no defined effect.
+
+        Raises:
+            InvalidInputError: no ``reset`` yet, actions of another shape, type or device, or one out of range.
+        """
+        if self._table is None:
+            raise InvalidInputError(f"{self.spec.name}: no episode is running; call reset first.")
+        shape, count = (self.size, self.spec.subjects), len(self._ids)
+        if actions.shape != shape or actions.dtype != torch.long or actions.device.type != self.device.type:
+            raise InvalidInputError(
+                f"{self.spec.name}: expected int64 actions of shape {shape} on {self.device}, but got "
+                f"{actions.dtype} of shape {tuple(actions.shape)} on {actions.device}."
+            )
+        if checked and bool(((actions < 0) | (actions >= count)).any()):
+            raise InvalidInputError(
+                f"{self.spec.name}: actions are 0 ({self.spec.actions[0]}) to {count - 1} ({self.spec.actions[-1]}), "
+                f"but they reach from {int(actions.min())} to {int(actions.max())}."
+            )
+        made = self._function(*vars(self._table).values(), actions)
+        self._table = Table(*made[:_COLUMNS])
+        now = self._table
+        pictures, final, rewards, ended, truncated, waiting = made[_COLUMNS:]
+        return ResidentStep(
+            pictures,
+            now.position[:, -1],
+            now.facing[:, -1],
+            now.alive[:, -1],
+            final,
+            rewards,
+            ended,
+            truncated,
+            waiting,
+        )
+
+    def _step(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """One step as a function of tensors: a table and actions; a table, pictures, and what else there is to say."""
+        table, action = Table(*tensors[:_COLUMNS]), self._ids[tensors[_COLUMNS]]
+        rollout = self._rollout
+        sampled = sample_step(
+            self._engine,
+            to_unit(table.context),
+            table.subjects(action),
+            self.spec.grid,
+            torch.full((self.size,), self._world, device=self.device),
+            StepNoise.of(table.seed, table.step),
+            rollout.settings,
+            rollout._known,
+            rollout._chances,
+            self.capacity,
+        )
+        after = table.advance(sampled, action)
+        sound = sampled.finite & sampled.reward.isfinite().all(1)
+        rewards = torch.where(sound[:, None], sampled.reward, torch.zeros_like(sampled.reward))
+        ended = sound & (sampled.end > 0.5)
+        truncated = ~ended & (~sound | (after.step >= self.max_steps))
+        final = self._pictures(after)
+        begun, over = self._begun(scramble(after.seed)), ended | truncated
+        rows = zip(vars(begun).values(), vars(after).values(), strict=True)
+        now = Table(*(torch.where(over.reshape(-1, *[1] * (new.dim() - 1)), new, old) for new, old in rows))
+        return (*vars(now).values(), self._pictures(now), final, rewards, ended, truncated, sampled.waiting)
+
+    def _begun(self, seeds: Tensor) -> Table:
+        """Return episodes that begin with ``seeds`` (B,), from the scenes that these draw."""
+        count = len(self._starts.seed)
+        drawn = (uniform(scramble(seeds)) * count).long().clamp(max=count - 1)
+        begun = self._starts.map(lambda x: x[drawn])
+        return Table(**{**vars(begun), "seed": seeds, "step": torch.zeros_like(seeds)})
+
+    def _pictures(self, table: Table) -> Tensor:
+        """(B, H, W, 3) uint8 the current frames."""
+        h, w = self.spec.grid
+        cells = table.context[:, -1].reshape(-1, h, w, CELL, CELL, 3)
+        return cells.permute(0, 1, 3, 2, 4, 5).reshape(-1, h * CELL, w * CELL, 3)
