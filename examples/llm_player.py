@@ -15,6 +15,7 @@ import json
 import os
 import re
 import sys
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -118,7 +119,14 @@ def main():
     room = options.room
     if room is None:
         address = f"{link.scheme}://{link.netloc}/api/rooms?{link.query}"
-        room = post(address, {"world": options.world, "seed": 1}, {}, 30)["room"]
+        try:
+            room = post(address, {"world": options.world, "seed": 1}, {}, 30)["room"]
+        except urllib.error.HTTPError as error:
+            sys.exit(f"{options.url} opened no room: {error.read().decode(errors='replace')}")
+        except NO_ANSWER as error:
+            sys.exit(
+                f"no playground answers at {options.url} ({error}): start one with `actionparty play --no-browser`"
+            )
     print(f"room {room}: {link.scheme}://{link.netloc}/?room={room}", flush=True)
     with ThreadPoolExecutor(len(options.seats)) as threads:
         played = [(seat, threads.submit(play, link, room, seat, options)) for seat in options.seats]

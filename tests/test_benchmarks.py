@@ -30,6 +30,7 @@ from benchmarks.scaling import (
 from benchmarks.scaling_report import draw, keep, markdown, merge
 from benchmarks.training_speed import measure, saved_bytes
 from PIL import Image
+from tests.interfaces.calls import run
 from tests.training.samples import play
 
 from actionparty.checkpoints import read_json
@@ -228,7 +229,7 @@ def test_the_share_of_known_tiles_is_that_of_changed_cells() -> None:
     assert 0 < change <= tile
 
 
-def test_every_size_is_trained_evaluated_and_timed_once(tmp_path: Path) -> None:
+def test_every_size_is_trained_evaluated_and_timed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worlds = ["arena"]
     record(worlds, 60, 0, 1, tmp_path / "train", shard_steps=30)
     record(worlds, 60, 1_000_000, 1, tmp_path / "held-out", shard_steps=30)
@@ -236,6 +237,14 @@ def test_every_size_is_trained_evaluated_and_timed_once(tmp_path: Path) -> None:
     words = [word for option, name in folders.items() for word in (option, str(tmp_path / name))]
     words += ["--world", "arena", "--size", "tiny", "--frames", "64", "--rollouts", "2", "--horizon", "10"]
     options = model_sizes.parser().parse_args(words)
+    real, commands = model_sizes.run, list[str]()
+
+    def once(*words: str) -> None:
+        """Run the first command in a process of its own, as the benchmark does, and the others in this one."""
+        (run if commands else real)(*words)
+        commands.append(words[0])
+
+    monkeypatch.setattr(model_sizes, "run", once)
     sizes = model_sizes.compare(options)
     parameters = load_network(options.out / "tiny/weights").parameters_count
     assert [(size.name, size.parameters) for size in sizes] == [("tiny", parameters)]
@@ -243,7 +252,9 @@ def test_every_size_is_trained_evaluated_and_timed_once(tmp_path: Path) -> None:
     assert all(0 <= sizes[0].metrics[key] <= 1 for key in model_sizes.METRICS)
     report = read_json(options.out / "tiny/report/report.json")["worlds"]["arena"]
     assert sizes[0].metrics["ma1"] == report["ma1"]
+    assert commands == ["train", "evaluate"]
     assert model_sizes.compare(options) == sizes
+    assert commands == ["train", "evaluate", "train"], "what is measured is not measured again"
     assert f"{sizes[0].metrics['ma']:.3f}" in model_sizes.markdown(sizes)
     model_sizes.draw(sizes, options.picture)
     with Image.open(options.picture) as picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PATIENCE = 60.0
 """Seconds that anything may take on a machine that is busy with other things."""
+CANVAS = """c => {
+    const pixels = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+    let text = "";
+    for (let i = 0; i < pixels.length; i += 8192) text += String.fromCharCode(...pixels.subarray(i, i + 8192));
+    return {width: c.width, height: c.height, pixels: btoa(text)};
+}"""
+"""What a canvas holds, for ``rgba`` (Playwright passes a list number by number: ten seconds for a large canvas)."""
 
 
 @contextlib.contextmanager
@@ -127,6 +135,11 @@ def _shut(end: socket.socket) -> None:
     end.close()
 
 
+def rgba(got: dict[str, Any]) -> Frame:
+    """Return what ``CANVAS`` gave as (H, W, RGBA)."""
+    return np.frombuffer(base64.b64decode(got["pixels"]), np.uint8).reshape(got["height"], got["width"], 4)
+
+
 class Watched:
     """A page, with every generated frame that reached it as the server's own code reads it."""
 
@@ -157,10 +170,7 @@ class Watched:
 
     def picture(self, canvas: str = "#world") -> Frame:
         """Return the pixels on the screen, (H, W, 3)."""
-        got: dict[str, Any] = self.page.locator(canvas).evaluate(
-            "c => ({w: c.width, h: c.height, p: [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]})"
-        )
-        return np.array(got["p"], np.uint8).reshape(got["h"], got["w"], 4)[..., :3]
+        return rgba(self.page.locator(canvas).evaluate(CANVAS))[..., :3]
 
     def state(self) -> Decoded:
         """Return the message behind the picture on the screen."""

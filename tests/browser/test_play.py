@@ -17,7 +17,7 @@ from actionparty.rollout.scenes import load_scene
 from actionparty.types import FACING_STEPS, Frame
 
 pytest.importorskip("pydantic", reason="needs the server: pip install 'actionparty[serve]'")
-from tests.browser.serving import Cable, OpenPage, Watched, open_room
+from tests.browser.serving import CANVAS, Cable, OpenPage, Watched, open_room, rgba
 
 if TYPE_CHECKING:
     from actionparty.interfaces.play.wire import Decoded
@@ -70,14 +70,13 @@ PIXELS = """image => {
     const c = new OffscreenCanvas(image.naturalWidth ?? image.width, image.naturalHeight ?? image.height);
     const pen = c.getContext("2d");
     pen.drawImage(image, 0, 0);
-    return {w: c.width, h: c.height, p: [...pen.getImageData(0, 0, c.width, c.height).data]};
-}"""
+    return (CANVAS)(c);
+}""".replace("CANVAS", CANVAS)
 
 
 def pixels(page: Watched, selector: str) -> Frame:
     """Return what a picture shows, (H, W, 3)."""
-    got = page.page.locator(selector).evaluate(PIXELS)
-    return np.array(got["p"], np.uint8).reshape(got["h"], got["w"], 4)[..., :3]
+    return rgba(page.page.locator(selector).evaluate(PIXELS))[..., :3]
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])

@@ -11,7 +11,7 @@ from actionparty.checkpoints import find_checkpoint
 from actionparty.rollout.scenes import best_checkpoints, load_scene, scene_paths
 
 pytest.importorskip("pydantic", reason="needs the server: pip install 'actionparty[serve]'")
-from tests.browser.serving import Cable, OpenPage, Watched, open_room
+from tests.browser.serving import CANVAS, Cable, OpenPage, Watched, open_room, rgba
 
 from actionparty.interfaces.play.rings import ring_colours
 
@@ -41,10 +41,7 @@ def dots(who: Watched) -> list[tuple[int, ...]]:
 
 def marks(who: Watched) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Return what is drawn above the picture, (pixels, RGBA)."""
-    got = who.page.locator(".generated .marks").evaluate(
-        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
-    )
-    return np.array(got, np.uint8).reshape(-1, 4)
+    return rgba(who.page.locator(".generated .marks").evaluate(CANVAS)).reshape(-1, 4)
 
 
 def drawn(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], colour: tuple[int, ...]) -> int:

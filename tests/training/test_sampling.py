@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from actionparty.model.palette import KnownTiles
+from actionparty.training.cells import choose_cells
 from actionparty.training.lots import StepNoise, scramble, settle
-from actionparty.training.sampling import _copied, _land, choose_cells, symexp, symlog
+from actionparty.training.sampling import _copied, _land, symexp, symlog
 
 W = 5
 

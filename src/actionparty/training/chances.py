@@ -13,8 +13,8 @@ from actionparty.model.chances import NEVER, Chances, fit_odds, log_odds
 from actionparty.model.network import Network
 from actionparty.model.ops import CELL_CHANNELS
 from actionparty.model.update import ALIVE, STATE_CHANNELS, encode_states
+from actionparty.training.cells import choose_cells
 from actionparty.training.objective import subjects_of, true_states
-from actionparty.training.sampling import choose_cells
 
 _BATCH = 16
 

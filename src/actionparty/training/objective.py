@@ -19,10 +19,11 @@ from actionparty.model.ops import cell_index, gather_cells, mark_cells
 from actionparty.model.palette import DRAWN, WorldTiles, looks_at
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import ALIVE, REACH, STATE_CHANNELS, NextStates, decode_states, encode_states
+from actionparty.training.cells import choose_cells
 from actionparty.training.corruption import blend_cells, corrupt_tiles
 from actionparty.training.flow import interpolate, loss_weight, sample_time
 from actionparty.training.lots import StepNoise
-from actionparty.training.sampling import choose_cells, sample_step, symlog
+from actionparty.training.sampling import sample_step, symlog
 
 _CHANGE = 0.06
 """Largest channel difference (in [-1, 1]) up to which a cell counts as unchanged when contexts are the model's own."""

@@ -182,3 +182,15 @@ def test_without_an_address_it_says_what_to_set() -> None:
     done = run("llm_player", OPENAI_BASE_URL="", OPENAI_MODEL="")
     assert done.returncode == 1
     assert "OPENAI_BASE_URL and OPENAI_MODEL" in done.stderr
+
+
+def test_without_a_playground_or_a_world_it_says_so(coins: Playground) -> None:
+    said = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "fake-1"}
+    gone = run("llm_player", "--url", "http://127.0.0.1:1/", **said)
+    assert gone.returncode == 1
+    assert gone.stderr.startswith("no playground answers at http://127.0.0.1:1/"), gone.stderr
+    refused = run("llm_player", "--url", coins.link, "--world", "coinz", **said)
+    assert refused.returncode == 1
+    assert "opened no room" in refused.stderr
+    assert "coinz" in refused.stderr
+    assert "Traceback" not in gone.stderr + refused.stderr
