@@ -12,7 +12,17 @@ from torch.nn import functional
 
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.model.network import Network
-from actionparty.model.palette import ANYBODY, DRAWN, NOBODY, KnownTiles, Palette, WorldTiles, fits, looks_at
+from actionparty.model.palette import (
+    ANYBODY,
+    DRAWN,
+    MOST_TILES,
+    NOBODY,
+    KnownTiles,
+    Palette,
+    WorldTiles,
+    fits,
+    looks_at,
+)
 
 WIDTH = 16
 
@@ -167,3 +177,10 @@ def test_tiles_lose_that_do_not_show_who_is_there(palette: Palette, tiles: Tenso
     for cell, fitting in kept.items():
         expected[cell, [DRAWN, *(tile + 1 for tile in fitting)]] = 0.0
     torch.testing.assert_close(lost[0], expected)
+
+
+def test_too_many_tiles_are_not_known() -> None:
+    made = network(3)
+    tiles = torch.zeros(MOST_TILES + 1, 192)
+    assert made.know(WorldTiles.unchanging(tiles)) is None
+    assert made.know(WorldTiles.unchanging(tiles[1:])) is not None

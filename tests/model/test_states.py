@@ -46,7 +46,7 @@ def test_states_survive_encoding_with_less_than_half_a_cell_of_noise(values: lis
 def test_displacements_are_kept_within_reach_and_may_stay_between_cells() -> None:
     vector = torch.tensor([[[9.0, -0.4, 1, -1, -1, -1, 1, -1]]])
     assert decode_states(vector).displacement.tolist() == [[[REACH, 0]]]
-    torch.testing.assert_close(decode_states(vector, whole_cells=False).displacement[0, 0, 1], torch.tensor(-0.4))
+    torch.testing.assert_close(decode_states(vector, torch.tensor([False])).displacement[0, 0, 1], torch.tensor(-0.4))
 
 
 @pytest.mark.parametrize("name", list(MODEL_PRESETS))

@@ -375,6 +375,31 @@ def test_snapping_needs_tiles(tmp_path: Path) -> None:
         rollout().restore(tmp_path / "snapped")
 
 
+def test_who_stands_between_cells_moves_by_fractions_and_others_by_cells() -> None:
+    plain = scene(6)
+    between = replace(plain, states=replace(plain.states, position=plain.states.position * 0.8 + 0.1))
+    going, alone = rollout(), rollout()
+    going.reset([plain, between], [0, 1])
+    alone.reset([between], [1])
+    rows = actions(6, 2)
+    steps = play_on(going, rows)
+    places = np.stack([step.states.position for step in steps])
+    assert (places[:, 0] == places[:, 0].round()).all()
+    assert (places[:, 1] != places[:, 1].round()).mean() > 0.2, "those at the edge are kept within the frame"
+    for step, single in zip(steps, play_on(alone, rows[:, 1:]), strict=True):
+        np.testing.assert_allclose(step.states.position[1], single.states.position[0], atol=1e-4)
+
+
+def test_who_moves_by_fractions_may_share_a_cell() -> None:
+    states = scene(6).states
+    near = np.broadcast_to(np.array([[2.3, 2.3], [2.4, 2.3], [2.3, 2.4]], np.float32), states.position.shape)
+    together = replace(scene(6), states=replace(states, position=near.copy(), alive=np.ones_like(states.alive)))
+    going = rollout()
+    going.reset([together] * 8, range(8))
+    moved = going.step(actions(1, 8)[0]).states.position - near[-1]
+    assert (np.abs(moved).max(-1) > 0.01).mean() > 0.9, "nobody is sent back"
+
+
 def test_living_subjects_never_share_a_cell() -> None:
     for step in play_on(started([1, 2, 3, 4]), actions(20, 4)):
         for i in range(4):

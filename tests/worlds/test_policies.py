@@ -90,6 +90,13 @@ def test_shares_sum_to_one_and_favour_walking() -> None:
         assert shares.argmax() == actions.index("forward")
 
 
+def test_where_nobody_turns_no_direction_is_better() -> None:
+    shares = action_shares(("noop", "step_left", "step_right", "backward", "forward"))
+    assert shares.sum() == pytest.approx(1)
+    assert len(set(shares[1:].round(9))) == 1
+    assert shares[0] < shares[1]
+
+
 def neighbours(actor: Policy, seed: int) -> float:
     """The share of steps and subjects that stand next to another one."""
     world = ArenaWorld(4, size=(15, 17), coin_rate=0.0)

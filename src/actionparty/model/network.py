@@ -12,7 +12,7 @@ from actionparty.model.chances import Chances
 from actionparty.model.heads import Heads
 from actionparty.model.joint import Joint
 from actionparty.model.observe import Observe
-from actionparty.model.palette import KnownTiles, WorldTiles
+from actionparty.model.palette import MOST_TILES, KnownTiles, WorldTiles
 from actionparty.model.render import Render
 from actionparty.model.update import Update
 
@@ -54,9 +54,9 @@ class Network(nn.Module):
             yield from part.blocks
 
     def know(self, seen: WorldTiles) -> KnownTiles | None:
-        """Return the tiles of ``seen`` as ``Render`` can copy them; None where the network has no palette."""
+        """Return the tiles of ``seen`` as ``Render`` can copy them; None for too many, or a network without palette."""
         palette = None if self.joint is not None else self.render.palette
-        return None if palette is None else palette.know(seen)
+        return None if palette is None or len(seen.tiles) > MOST_TILES else palette.know(seen)
 
     @torch.no_grad()
     def known(self, world: str) -> KnownTiles | None:

@@ -21,6 +21,8 @@ from actionparty.model.ops import CELL_CHANNELS, cell_index
 
 DRAWN = 0
 """The choice that means none of the known tiles."""
+MOST_TILES = 4096
+"""Where more tiles were seen hardly any comes twice, as in worlds that are not drawn on a grid: all is drawn there."""
 NOBODY, ANYBODY = -1, 0
 """Looks: a tile shows no subject, or one that can't be told from others."""
 

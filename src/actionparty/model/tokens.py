@@ -47,6 +47,8 @@ class Subjects:
     """(B, N, 192) picture of each subject in [-1, 1]."""
     mask: Tensor | None = None
     """(B, N) bool, False where a subject is only padding; None: all are real."""
+    known_in_cells: Tensor | None = None
+    """(B,) bool, see ``in_cells``; None: what the positions say"""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Subjects:
         """Apply ``function`` to every tensor."""
@@ -60,10 +62,20 @@ class Subjects:
         return self.position[:, -1]
 
     @property
+    def in_cells(self) -> Tensor:
+        """(B,) bool: all have only ever stood at the centres of cells, so they move by whole cells."""
+        return in_cells(self.position) if self.known_in_cells is None else self.known_in_cells
+
+    @property
     def presence(self) -> Tensor:
         """(B, N) float: 1 for a living, real subject."""
         alive = self.alive[:, -1].float()
         return alive if self.mask is None else alive * self.mask.float()
+
+
+def in_cells(position: Tensor) -> Tensor:
+    """Return (B,) bool, whether all of ``position`` (B, ...) are centres of cells."""
+    return (position == position.round()).flatten(1).all(1)
 
 
 def facing_code(facing: Tensor) -> Tensor:

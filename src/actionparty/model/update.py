@@ -46,11 +46,14 @@ def encode_states(states: NextStates) -> Tensor:
     return torch.cat([states.displacement.float(), facing_code(states.facing), flags], -1)
 
 
-def decode_states(vector: Tensor, *, whole_cells: bool = True) -> NextStates:
-    """Read a denoised vector: round the displacement, take the likeliest facing, threshold the flags at 0."""
+def decode_states(vector: Tensor, whole_cells: Tensor | None = None) -> NextStates:
+    """Read a denoised vector: round the displacement, take the likeliest facing, threshold the flags at 0.
+
+    Where subjects move by fractions of cells nothing is rounded: ``whole_cells`` (B,) bool is False there.
+    """
     displacement = vector[..., :2].float().clamp(-REACH, REACH)
-    if whole_cells:
-        displacement = displacement.round()
+    rounded = displacement.round()
+    displacement = rounded if whole_cells is None else torch.where(whole_cells[:, None, None], rounded, displacement)
     facing = vector[..., 2 : 2 + FACING_COUNT].argmax(-1)
     alive, jump = vector[..., ALIVE] > 0, vector[..., JUMP] > 0
     still = (jump | ~alive)[..., None]

@@ -35,6 +35,8 @@ class Table:
     """(B, N)"""
     identity: Tensor
     """(B, N, 192) uint8"""
+    in_cells: Tensor
+    """(B,) bool, whether subjects move by whole cells: in the scene all stood at the centres of cells"""
     seed: Tensor
     """(B,) long: chance follows from it and from ``step``"""
     step: Tensor
@@ -47,7 +49,14 @@ class Table:
     def subjects(self, action: Tensor) -> Subjects:
         """Return the subjects before a step with ``action`` (B, N), of the shared vocabulary."""
         return Subjects(
-            self.position, self.facing, self.alive, self.past_action, action, self.age, to_unit(self.identity)
+            self.position,
+            self.facing,
+            self.alive,
+            self.past_action,
+            action,
+            self.age,
+            to_unit(self.identity),
+            known_in_cells=self.in_cells,
         )
 
     def advance(self, sampled: SampledStep, action: Tensor) -> Table:
@@ -61,6 +70,7 @@ class Table:
             _push(self.past_action, action),
             torch.where(steady, self.age + 1, torch.zeros_like(self.age)),
             self.identity,
+            self.in_cells,
             self.seed,
             self.step + 1,
         )
@@ -97,6 +107,7 @@ def _first(scene: Scene, config: ModelConfig) -> dict[str, Tensor]:
         "past_action": torch.from_numpy(actions.astype(np.int64)),
         "age": torch.from_numpy(_age(scene)),
         "identity": torch.from_numpy(scene.identities.reshape(-1, CELL_CHANNELS).copy()),
+        "in_cells": torch.tensor(bool((scene.states.position == scene.states.position.round()).all())),
     }
 
 

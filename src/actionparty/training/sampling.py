@@ -148,7 +148,7 @@ def _sample_joint(
         return torch.cat([states.flatten(1), cells.flatten(1)], 1)
 
     clean = denoise(predict, torch.cat([part.flatten(1) for part in start], 1), settings.update_steps)
-    states = decode_states(clean[:, :split].reshape(b, n, -1))
+    states = decode_states(clean[:, :split].reshape(b, n, -1), subjects.in_cells)
     states, position = _conclude(
         states,
         subjects,
@@ -216,7 +216,7 @@ def _resolve_states(
 
     clean = denoise(predict, start, settings.update_steps)
     states, position = _conclude(
-        decode_states(clean),
+        decode_states(clean, subjects.in_cells),
         subjects,
         observed.grid,
         lambda: engine.point(observed, features),
@@ -243,7 +243,10 @@ def _conclude(
     exclusive: bool,
     fixed: bool,
 ) -> tuple[NextStates, Tensor]:
-    """Return denoised states and the positions (B, N, 2) they lead to; ``point`` says where jumps may land."""
+    """Return denoised states and the positions (B, N, 2) they lead to; ``point`` says where jumps may land.
+
+    ``exclusive``: nobody enters a cell that another has, where subjects move by cells.
+    """
     w = grid[1]
     position = within(subjects.now + states.displacement, grid)
     if fixed or bool(states.jump.any()):
@@ -252,6 +255,9 @@ def _conclude(
         wanted = position
         was = subjects.alive[:, -1]
         position, alive = settle(position, subjects.now, states.alive, was, lots[..., 1], w, fixed=fixed)
+        by_cells = subjects.in_cells[:, None]
+        position = torch.where(by_cells[..., None], position, wanted)
+        alive = torch.where(by_cells, alive, states.alive)
         jump = states.jump & alive & (position == wanted).all(-1)  # who lost its cell stayed, whatever it wanted
         moved = torch.where(jump[..., None], torch.zeros_like(position), position - subjects.now)
         moved = torch.where(alive[..., None], moved, torch.zeros_like(moved))

@@ -23,6 +23,7 @@ from actionparty.engines.halved import native_bf16
 from actionparty.errors import DatasetError, InvalidInputError, unknown_name
 from actionparty.model.chances import Chances
 from actionparty.model.network import Network
+from actionparty.model.palette import MOST_TILES
 from actionparty.training.ancestry import KEY as ANCESTRY
 from actionparty.training.ancestry import Ancestry, descend
 from actionparty.training.chances import fit_chances
@@ -218,7 +219,8 @@ class Trainer:
         self._save_weights()
 
     def _save_weights(self) -> None:
-        palettes = {name: world_tiles(world) for name, world in self.worlds.items()}
+        worlds = {name: world for name, world in self.worlds.items() if len(world.tiles) <= MOST_TILES}
+        palettes = {name: world_tiles(world) for name, world in worlds.items()}
         save_weights(self.folder / "weights", self.model, self.average.weights, self.about(), palettes, self.chances)
 
     def about(self) -> dict[str, Any]:

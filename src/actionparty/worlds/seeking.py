@@ -26,6 +26,7 @@ _SHARES = {
 }
 """Of the moves in a random policy; the rest is shared evenly by the effects of a world."""
 _EFFECT_SHARE = 0.16
+_STEPS = ("forward", "backward", "step_left", "step_right")
 _BY_TURN = (("forward",), ("step_right", "turn_right"), ("backward", "turn_right"), ("step_left", "turn_left"))
 """Actions that lead towards a direction 0 to 3 quarter turns clockwise of the facing."""
 _TURNS = ("forward", "turn_right", "turn_right", "turn_left")
@@ -177,9 +178,15 @@ class SeekingPolicy:
 
 
 def action_shares(actions: tuple[str, ...]) -> NDArray[np.float64]:
-    """Return how often a random policy takes each action, (len(actions),), summing to 1."""
+    """Return how often a random policy takes each action, (len(actions),), summing to 1.
+
+    Where nobody can turn, no direction is better than another: all who go forward most would meet at the top.
+    """
     effects = sum(name not in MOVES for name in actions)
     shares = np.array([_SHARES[name] if name in _SHARES else _EFFECT_SHARE / effects for name in actions])
+    steps = np.array([name in _STEPS for name in actions])
+    if steps.any() and not {"turn_left", "turn_right"} & set(actions):
+        shares[steps] = shares[steps].mean()
     normed: NDArray[np.float64] = shares / shares.sum()
     return normed
 
