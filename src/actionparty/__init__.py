@@ -14,16 +14,16 @@ from actionparty.types import Episode, Observation, Scene, SubjectStates, World,
 
 if TYPE_CHECKING:
     from actionparty.environment.make import env, tensor_env, vector_env
+    from actionparty.environment.resident import ResidentRollout
     from actionparty.environment.vector import VectorRollout
     from actionparty.rollout.generated_world import GeneratedWorld, generated_world, load_rollout
-    from actionparty.rollout.resident import ResidentRollout
     from actionparty.rollout.rollout import BatchRollout
     from actionparty.rollout.scenes import load_scene, save_scene
     from actionparty.worlds.catalogue import make_world, world_names
 
 _HOMES = {
     "BatchRollout": "actionparty.rollout.rollout",
-    "ResidentRollout": "actionparty.rollout.resident",
+    "ResidentRollout": "actionparty.environment.resident",
     "VectorRollout": "actionparty.environment.vector",
     "env": "actionparty.environment.make",
     "tensor_env": "actionparty.environment.make",

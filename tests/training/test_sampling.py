@@ -120,6 +120,14 @@ def test_beyond_the_limit_the_largest_lots_are_chosen() -> None:
     assert choice.mask.all()
 
 
+def test_a_fixed_limit_is_the_number_of_slots() -> None:
+    changed = torch.tensor([[True, False, True, False]])
+    choice = choose_cells(changed, 3, torch.zeros(1, 4), fixed=True)
+    assert choice.index.shape == (1, 3)
+    assert sorted(choice.index[choice.mask].tolist()) == [0, 2]
+    assert choose_cells(changed, 9, torch.zeros(1, 4), fixed=True).index.shape == (1, 4)
+
+
 def test_a_limit_above_the_count_changes_nothing() -> None:
     changed = torch.tensor([[True, False, True]])
     assert sorted(choose_cells(changed, 9, torch.zeros(1, 3)).index[0].tolist()) == [0, 2]

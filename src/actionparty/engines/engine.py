@@ -66,6 +66,11 @@ class TorchEngine:
     def __init__(self, network: Network) -> None:
         self.network = network
 
+    @property
+    def runs(self) -> Network:
+        """The module that computes."""
+        return self.network
+
     def observe(self, context: Tensor, subjects: Subjects, grid: tuple[int, int], world: Tensor) -> Observed:
         """See ``Observe.forward``."""
         observed: Observed = self.network.observe(context, subjects, grid, world)

@@ -24,8 +24,14 @@ class HalvedEngine:
         self.network = network
         self._inner = TorchEngine(_halved(network))
 
+    @property
+    def runs(self) -> Network:
+        """The module that computes: a copy with narrow matrices."""
+        return self._inner.network
+
     def _narrow(self) -> torch.autocast:
-        return torch.autocast(self.network.heads.end.weight.device.type, torch.bfloat16)
+        device = self.network.heads.end.weight.device.type
+        return torch.autocast(device, torch.bfloat16, cache_enabled=False)  # a recorded graph must not read a cache
 
     def observe(self, *arguments: Any, **named: Any) -> Observed:
         """See ``Observe.forward``."""

@@ -20,7 +20,7 @@ from actionparty.worlds.views import View
 
 if TYPE_CHECKING:
     from actionparty.environment.parallel import WorldEnv
-    from actionparty.rollout.resident import ResidentRollout
+    from actionparty.environment.resident import ResidentRollout
 
 GENERATED = "generated"
 BACKENDS = (GENERATED, "meltingpot", "arena")
@@ -121,8 +121,8 @@ def tensor_env(
     size = whole("the number of worlds", size, 1)
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
     scenes = _scenes(folder, world, scene)
+    from actionparty.environment.resident import CAPACITY, ResidentRollout
     from actionparty.rollout.devices import usable_device
-    from actionparty.rollout.resident import CAPACITY, ResidentRollout
     from actionparty.training.checkpoint import load_network
 
     chosen = settings or RolloutConfig()

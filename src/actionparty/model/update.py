@@ -51,7 +51,7 @@ def decode_states(vector: Tensor, whole_cells: Tensor | None = None) -> NextStat
 
     Where subjects move by fractions of cells nothing is rounded: ``whole_cells`` (B,) bool is False there.
     """
-    displacement = vector[..., :2].float().clamp(-REACH, REACH)
+    displacement = vector[..., :2].float().nan_to_num(0).clamp(-REACH, REACH)  # of what is no number others tell
     rounded = displacement.round()
     displacement = rounded if whole_cells is None else torch.where(whole_cells[:, None, None], rounded, displacement)
     facing = vector[..., 2 : 2 + FACING_COUNT].argmax(-1)

@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from actionparty.errors import InvalidInputError, no_memory
 from actionparty.model.network import Network
 from actionparty.performance.machine import Machine, counted_operations, measure_machine, settle
 from actionparty.performance.parts import PARTS, parts_timed
-from actionparty.rollout.resident import ENGINES_HERE, ResidentRollout
+from actionparty.performance.resident import resident_rate
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.types import CELL_CHANNELS, Scene
 
@@ -53,7 +53,8 @@ class Bench:
     """World frames per second of one rollout"""
     fps_batched: float
     fps_resident: float | None
-    """The same batch while frames and actions stay on the device (``ResidentRollout``); None: not measured"""
+    """The same batch while frames and actions stay on the device (``ResidentRollout``, run by PyTorch); None: not
+    measured"""
     resident_waiting: float | None
     """Share of the steps of those rollouts in which cells had to wait for room"""
     batch: int
@@ -166,33 +167,6 @@ def step_seconds(rollout: BatchRollout, steps: int, rng: np.random.Generator) ->
         settle(rollout.device)
         seconds.append(time.perf_counter() - start)
     return seconds[WARM_UP:]
-
-
-def resident_rate(
-    network: Network, scenes: Sequence[Scene], batch: int, steps: int, like: BatchRollout, compiled: bool
-) -> tuple[float, float]:
-    """Measure ``batch`` rollouts that stay on the device of ``like``, run by PyTorch.
-
-    Returns:
-        Frames per second, and the share of steps in which cells had to wait for room.
-    """
-    engine = like.engine.name if like.engine.name in ENGINES_HERE else TORCH
-    settings = replace(like.settings, engine=engine)
-    rollout = ResidentRollout(network, scenes, batch, settings, like.device, compiled=compiled)
-    rollout.reset(range(batch))
-    shape = WARM_UP + steps, batch, rollout.spec.subjects
-    actions = torch.randint(len(rollout.spec.actions), shape, generator=torch.Generator().manual_seed(0))
-    rows = actions.to(rollout.device)
-    for row in rows[:WARM_UP]:
-        rollout.step(row, checked=False)
-    waited = torch.zeros((), dtype=torch.long, device=rollout.device)
-    settle(rollout.device)
-    start = time.perf_counter()
-    for row in rows[WARM_UP:]:
-        waited += (rollout.step(row, checked=False).waiting > 0).sum()
-    settle(rollout.device)
-    rate = batch * steps / (time.perf_counter() - start)
-    return round(rate, 1), round(float(waited) / (batch * steps), 4)
 
 
 def largest_below(size: int, fits: Callable[[int], bool]) -> int:

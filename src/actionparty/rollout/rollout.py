@@ -133,13 +133,13 @@ class BatchRollout:
         if settings.engine != self.settings.engine:
             self._wanted, self._engine = settings.engine, None
             settings = replace(settings, engine=choose(settings.engine, self.device, [self.network]))
-        if (spec, settings) != (self._spec, self.settings):
-            self._recorded = None
+        if (spec, settings) == (self._spec, self.settings):
+            return
         self._spec, self.settings = spec, settings
-        self._chances = self.network.chances.get(spec.name)
-        if self._chances is not None:
-            self._chances = self._chances.to(self.device)
+        chances = self.network.chances.get(spec.name)
+        self._chances = None if chances is None else chances.to(self.device)
         self._known = self.network.known(spec.name)
+        self._recorded = None  # it reads all of these
 
     @torch.inference_mode()
     def step(self, actions: Any) -> RolloutStep:
@@ -168,7 +168,7 @@ class BatchRollout:
         if self._recorded is None:
             self._recorded = Recorded(self._flat)
         *after, reward, end, finite, odds = self._recorded(*vars(table).values(), ids)
-        return Table(*after), (reward, end, finite, odds)
+        return Table(*after).map(torch.clone), (reward, end, finite, odds)  # forks share the recording, not its buffers
 
     def _is_recorded(self, table: Table) -> bool:
         small = table.context.shape[0] * table.context.shape[2] <= _RECORDED_CELLS
@@ -248,7 +248,7 @@ class BatchRollout:
         chosen = torch.tensor(picked, device=self.device)
         other = BatchRollout(self.network, self.settings, self.device)
         other._engine, other._spec = self._engine, self._spec
-        other._chances, other._known = self._chances, self._known
+        other._chances, other._known, other._recorded = self._chances, self._known, self._recorded
         other._table = table.map(lambda x: x[chosen].clone())
         if seeds is not None:
             other._table = reseeded(other._table, seeds)

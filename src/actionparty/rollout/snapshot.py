@@ -16,7 +16,7 @@ from torch import Tensor
 
 from actionparty.errors import CheckpointError, InvalidInputError
 from actionparty.rollout.rollout import BatchRollout
-from actionparty.rollout.table import Table, from_cells
+from actionparty.rollout.table import Table, fresh_chance, from_cells
 from actionparty.types import Floats, Frame, SubjectStates, WorldSpec
 
 FORMAT = 2
@@ -114,7 +114,7 @@ def go_on(rollout: BatchRollout, snapshots: Sequence[Snapshot]) -> None:
 
 def reseeded(snapshot: Snapshot, seed: int) -> Snapshot:
     """Return the same moment with another future."""
-    new = {"seed": torch.tensor(seed), "step": torch.tensor(0)}
+    new = {name: value[0] for name, value in fresh_chance([seed]).items()}
     return replace(snapshot, table={**snapshot.table, **new})
 
 

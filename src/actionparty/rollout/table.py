@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from actionparty.config import ModelConfig
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.data.tables import alive_age
+from actionparty.errors import InvalidInputError
 from actionparty.model.tokens import Subjects
 from actionparty.training.sampling import SampledStep
 from actionparty.types import CELL, CELL_CHANNELS, NO_ACTION, Frame, Scene
@@ -80,17 +83,25 @@ def first_table(scenes: Sequence[Scene], seeds: Sequence[int], config: ModelConf
     """Return rollouts that start from one of ``scenes`` and one of ``seeds`` each."""
     rows = [_first(scene, config) for scene in scenes]
     columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    return Table(**columns, seed=_signed(seeds), step=torch.zeros(len(rows), dtype=torch.long))
+    return Table(**columns, **fresh_chance(seeds))
 
 
 def reseeded(table: Table, seeds: Sequence[int]) -> Table:
     """Return the same moments with other futures."""
-    return replace(table, seed=_signed(seeds).to(table.seed.device), step=torch.zeros_like(table.step))
+    return replace(table, **{name: value.to(table.seed.device) for name, value in fresh_chance(seeds).items()})
+
+
+def fresh_chance(seeds: Sequence[int]) -> dict[str, Tensor]:
+    """Return the columns ``seed`` and ``step``, (B,) long, of rollouts that begin with ``seeds``."""
+    return {"seed": _signed(seeds), "step": torch.zeros(len(seeds), dtype=torch.long)}
 
 
 def _signed(seeds: Sequence[int]) -> Tensor:
-    """(B,) long: ``seeds`` modulo 2**64."""
-    return torch.tensor([(seed + 2**63) % 2**64 - 2**63 for seed in seeds])
+    """(B,) long: ``seeds`` modulo 2**64; raise ``InvalidInputError`` where one is no whole number."""
+    try:
+        return torch.tensor([(operator.index(seed) + 2**63) % 2**64 - 2**63 for seed in seeds])
+    except TypeError as error:
+        raise InvalidInputError(f"seeds are whole numbers, but these are {reprlib.repr(seeds)}.") from error
 
 
 def _first(scene: Scene, config: ModelConfig) -> dict[str, Tensor]:

@@ -44,25 +44,30 @@ def choose_changes(
     subjects: Subjects,
     after: tuple[Tensor, Tensor],
     grid: tuple[int, int],
-    capacity: int | None,
+    room: tuple[int, Tensor] | None,
 ) -> tuple[Tensor, CellChoice]:
     """Return the cells to render, as (B, M) bool and chosen: those that change, and those that are wrong already.
 
     ``changes`` (B, M) are those by the gate and those that subjects touch. A cell is wrong that doesn't show who is
     there ``after`` the step (positions, and who lives), or shows who is not. What a cell showed before counts only
-    where it was right. What must change comes before what changes by the gate, if there is no room for all.
+    where it was right. Where there is ``room`` for a number of cells only, what must change comes before what changes
+    by the gate, and among these the largest lots (B, M) do.
     """
     changed, urgent = changes[0] | changes[1], changes[1]
     if known is None:
-        return changed, choose_cells(changed, capacity, urgent, fixed=capacity is not None)
+        return changed, _choose(changed, urgent, room)
     look, shown = known.look(subjects.identity), known.find(last)
     before = looks_at(last.shape[1], look, subjects.now, subjects.alive[:, -1], grid)
     there = looks_at(last.shape[1], look, *after, grid)
     urgent = urgent | known.wrong(shown, there)
     changed = changed | urgent
     was = torch.where(known.wrong(shown, before), known.unknown, shown)
-    choice = choose_cells(changed, capacity, urgent, fixed=capacity is not None)
+    choice = _choose(changed, urgent, room)
     return changed, replace(choice, was=was.gather(1, choice.index), there=there.gather(1, choice.index))
+
+
+def _choose(changed: Tensor, urgent: Tensor, room: tuple[int, Tensor] | None) -> CellChoice:
+    return choose_cells(changed) if room is None else choose_cells(changed, room[0], urgent + room[1] / 2, fixed=True)
 
 
 def choose_cells(
@@ -73,7 +78,7 @@ def choose_cells(
     With a ``limit``, frames with more keep those with the largest ``lots`` (B, M), and if the number of slots is to be
     ``fixed``, it is the limit.
     """
-    order = changed.float() if lots is None else changed.float() * (1 + lots.float())
+    order = changed.float() if lots is None else changed.float() * (1 + lots)
     if fixed and limit is not None:
         size = min(limit, changed.shape[1])
     else:

@@ -39,10 +39,12 @@ def uniform(number: Tensor) -> Tensor:
 def normal(number: Tensor) -> Tensor:
     """Return float32 (..., 2 n), normally distributed, from random ``number`` (..., n) long (Box and Muller, 1958).
 
-    In float64 until the end: the last bits of a logarithm depend on where in a batch, and on which device, it is taken.
+    In float64 until the end (where the device has it): the last bits of a logarithm depend on where in a batch, and on
+    which device, it is taken.
     """
-    radius = (-2 * (1 - uniform(number).double()).log()).sqrt()
-    angle = uniform(number << 24).double() * (2 * math.pi)
+    wide = torch.float32 if number.device.type == "mps" else torch.float64
+    radius = (-2 * (1 - uniform(number).to(wide)).log()).sqrt()
+    angle = uniform(number << 24).to(wide) * (2 * math.pi)
     return torch.cat([radius * angle.cos(), radius * angle.sin()], -1).float()
 
 

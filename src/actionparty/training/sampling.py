@@ -75,7 +75,8 @@ def sample_step(
 
     As many cells are rendered as change. With a ``capacity`` there is room for just so many in each frame, and neither
     shapes nor the amount of work depend on data, so that nothing on a GPU is waited for. What finds no room stays as it
-    is: chance events first, which come later or not at all; where a subject is or was not is made good in later steps.
+    is: chance events first, which come later or not at all. Known tiles that tell subjects apart make good later where
+    somebody is not shown yet, or still is.
     """
     engine = TorchEngine(network) if isinstance(network, Network) else network
     if engine.network.joint is not None:
@@ -92,8 +93,9 @@ def sample_step(
     if engine.network.config.subject_tokens:
         touched = touched_cells(resolved, subjects, states, grid)
     last, known = context[:, -1], known if settings.copy_tiles else None
+    room = None if capacity is None else (capacity, noise.gate(changed.shape[1]))
     wanted, choice = choose_changes(
-        (changed, touched), last, known, subjects, (resolved.position, states.alive), grid, capacity
+        (changed, touched), last, known, subjects, (resolved.position, states.alive), grid, room
     )
     chosen_noise = noise.pixels(choice.index)
     rendered = Rendered(chosen_noise, None, observed.subjects)

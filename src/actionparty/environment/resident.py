@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from actionparty.config import MAX_STEPS, RolloutConfig
 from actionparty.data.clips import to_unit
+from actionparty.engines.engine import TorchEngine
+from actionparty.engines.halved import HalvedEngine
+from actionparty.environment.inputs import SEEDS, row_seeds, whole
 from actionparty.errors import InvalidInputError
 from actionparty.model.network import Network
 from actionparty.rollout.recorded import Recorded
 from actionparty.rollout.rollout import BatchRollout
-from actionparty.rollout.table import Table, reseeded
+from actionparty.rollout.table import Table, fresh_chance
 from actionparty.training.lots import StepNoise, scramble, uniform
 from actionparty.training.sampling import sample_step
 from actionparty.types import CELL, Scene, WorldSpec
@@ -28,12 +32,17 @@ CAPACITY = 0.25
 """Share of the cells for which there is room in a step, unless told otherwise (see ``ResidentStep.waiting``)."""
 ENGINES_HERE = ("torch", "torch-bf16")
 """Engines that can run such rollouts"""
+_NEXT, _START = 0x5DEECE66D, 0x2545F4914F6CDD1D
+"""Added to an episode's seed for the seed of the next one, and for the scene that it starts from"""
 _COLUMNS = len(Table.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
 class ResidentStep:
-    """What B rollouts answer to one step: tensors on their device, overwritten by the next step."""
+    """What B rollouts answer to one step: tensors on their device, overwritten by the next step.
+
+    They are PyTorch's inference tensors: clone what you keep, or what gradients are to go through.
+    """
 
     frames: Tensor
     """(B, H, W, 3) uint8; of the first frame of the next episode where one is over"""
@@ -73,26 +82,25 @@ class ResidentRollout:
         """Generate ``size`` rollouts; each episode starts from one of ``scenes``, drawn by its seed.
 
         Of the cells of a frame at most the share ``capacity`` changes in one step; with 1 it is what ``BatchRollout``
-        generates. ``compiled``: by ``torch.compile``, which takes about a minute.
+        generates. With ``compiled`` the network's blocks are compiled in their first step, which takes a minute or so.
 
         Raises:
-            InvalidInputError: no scene, scenes of different worlds, a ``size`` or ``max_steps`` below 1, a
-                ``capacity`` outside (0, 1], an engine other than ``torch`` or ``torch-bf16``, or ``settings.snap``.
+            InvalidInputError: no scene, scenes of different worlds, a ``size`` or ``max_steps`` that is no whole number
+                of at least 1, a ``capacity`` outside (0, 1], an engine that can't run it, or ``settings.snap``.
         """
-        if size < 1 or max_steps < 1:
-            raise InvalidInputError(f"size and max_steps must be at least 1, but are {size} and {max_steps}.")
+        self.size, self.max_steps = whole("the number of worlds", size, 1), whole("max_steps", max_steps, 1)
         if not 0 < capacity <= 1:
             raise InvalidInputError(f"capacity must be above 0 and at most 1, but is {capacity}.")
         wanted = settings or RolloutConfig()
         if wanted.snap or wanted.engine not in ENGINES_HERE:
-            raise InvalidInputError(
-                f"rollouts that stay on a device run without snap and with engine {' or '.join(ENGINES_HERE)}, "
-                f"not {wanted.engine}."
-            )
+            raise _refusal(wanted.engine)
         self._rollout = BatchRollout(network, wanted, device)
+        engine = self._rollout.engine
+        if not isinstance(engine, TorchEngine | HalvedEngine):  # where the one asked for can't be used
+            raise _refusal(engine.name)
+        self._engine = engine
         self._rollout.reset(scenes, [0] * len(scenes))
-        self._engine = self._rollout.engine
-        self.device, self.size, self.max_steps = self._rollout.device, size, max_steps
+        self.device = self._rollout.device
         h, w = self.spec.grid
         self.capacity = max(1, round(capacity * h * w))
         """Cells for which there is room in a step"""
@@ -100,11 +108,10 @@ class ResidentRollout:
         self._ids = torch.tensor(action_ids(self.spec.actions), device=self.device)
         self._world = network.world_index(self.spec.name)
         self._table: Table | None = None
-        self._function = self._step
-        if self.device.type == "cuda":
-            self._function = Recorded(self._step, compiled=compiled)
-        elif compiled:
-            self._function = torch.compile(self._step, fullgraph=True, dynamic=False)
+        self._function = Recorded(self._step) if self.device.type == "cuda" else self._step
+        if compiled:
+            for block in self._engine.runs.blocks():
+                block.compile(dynamic=False)
 
     @property
     def spec(self) -> WorldSpec:
@@ -112,16 +119,17 @@ class ResidentRollout:
         return self._rollout.spec
 
     @torch.inference_mode()
-    def reset(self, seeds: Sequence[int]) -> Tensor:
+    def reset(self, seed: int | Sequence[int] | None = None) -> Tensor:
         """Start an episode in every rollout and return the frames (B, H, W, 3) uint8.
 
+        Rollout b is seeded with ``seed`` + b, or with the b-th of B given seeds; without, by chance.
+
         Raises:
-            InvalidInputError: not one seed for each rollout.
+            InvalidInputError: a seed that is no whole number from 0 to 2**63 - 1, or not one for each rollout.
         """
-        if len(seeds) != self.size:
-            raise InvalidInputError(f"{self.size} rollouts and {len(seeds)} seeds; give one seed for each.")
-        blank = self._starts.map(lambda x: x[:1].expand(self.size, *x.shape[1:]))
-        self._table = self._begun(reseeded(blank, seeds).seed)
+        drawn = np.random.default_rng().integers(SEEDS, size=self.size).tolist() if seed is None else seed
+        seeds = [each for each in row_seeds(drawn, self.size) if each is not None]
+        self._table = self._begun(fresh_chance(seeds)["seed"].to(self.device))
         return self._pictures(self._table)
 
     @torch.inference_mode()
@@ -129,7 +137,7 @@ class ResidentRollout:
         """Advance every rollout by one step with ``actions`` (B, N) long on the device, indices into ``spec.actions``.
 
         Whether actions are in range is ``checked``, for which a GPU has to be waited for; unchecked ones that are not
-        in range have no defined effect.
+        count as the nearest that is.
 
         Raises:
             InvalidInputError: no ``reset`` yet, actions of another shape, type or device, or one out of range.
@@ -165,7 +173,7 @@ class ResidentRollout:
 
     def _step(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """One step as a function of tensors: a table and actions; a table, pictures, and what else there is to say."""
-        table, action = Table(*tensors[:_COLUMNS]), self._ids[tensors[_COLUMNS]]
+        table, action = Table(*tensors[:_COLUMNS]), self._ids[tensors[_COLUMNS].clamp(0, len(self._ids) - 1)]
         rollout = self._rollout
         sampled = sample_step(
             self._engine,
@@ -182,10 +190,10 @@ class ResidentRollout:
         after = table.advance(sampled, action)
         sound = sampled.finite & sampled.reward.isfinite().all(1)
         rewards = torch.where(sound[:, None], sampled.reward, torch.zeros_like(sampled.reward))
-        ended = sound & (sampled.end > 0.5)
+        ended = sampled.end > 0.5
         truncated = ~ended & (~sound | (after.step >= self.max_steps))
         final = self._pictures(after)
-        begun, over = self._begun(scramble(after.seed)), ended | truncated
+        begun, over = self._begun(scramble(after.seed + _NEXT)), ended | truncated
         rows = zip(vars(begun).values(), vars(after).values(), strict=True)
         now = Table(*(torch.where(over.reshape(-1, *[1] * (new.dim() - 1)), new, old) for new, old in rows))
         return (*vars(now).values(), self._pictures(now), final, rewards, ended, truncated, sampled.waiting)
@@ -193,7 +201,7 @@ class ResidentRollout:
     def _begun(self, seeds: Tensor) -> Table:
         """Return episodes that begin with ``seeds`` (B,), from the scenes that these draw."""
         count = len(self._starts.seed)
-        drawn = (uniform(scramble(seeds)) * count).long().clamp(max=count - 1)
+        drawn = (uniform(scramble(seeds + _START)) * count).long().clamp(max=count - 1)
         begun = self._starts.map(lambda x: x[drawn])
         return Table(**{**vars(begun), "seed": seeds, "step": torch.zeros_like(seeds)})
 
@@ -202,3 +210,9 @@ class ResidentRollout:
         h, w = self.spec.grid
         cells = table.context[:, -1].reshape(-1, h, w, CELL, CELL, 3)
         return cells.permute(0, 1, 3, 2, 4, 5).reshape(-1, h * CELL, w * CELL, 3)
+
+
+def _refusal(engine: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"rollouts that stay on a device run without snap and with engine {' or '.join(ENGINES_HERE)}, not {engine}."
+    )
