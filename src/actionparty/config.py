@@ -226,6 +226,8 @@ ENGINES = ("torch", "torch-bf16", "onnx", "onnx-int8", "openvino")
 """What can run a network while sampling (package ``engines``)."""
 AUTO = "auto"
 """Stands for the fastest engine that is installed and exact."""
+CAPACITY = 0.25
+"""Share of the cells for which there is room in a step on a device, unless told otherwise (``ResidentRollout``)."""
 MAX_STEPS = 1000
 """Steps after which an episode is truncated, unless told otherwise: the length of most of Melting Pot's."""
 

@@ -17,7 +17,6 @@ from actionparty.config import RolloutConfig
 from actionparty.errors import InvalidInputError
 from actionparty.performance import bench as benching
 from actionparty.performance.bench import (
-    WARM_UP,
     bench,
     calls_per_frame,
     largest_below,
@@ -25,7 +24,7 @@ from actionparty.performance.bench import (
     number_format,
     step_seconds,
 )
-from actionparty.performance.machine import Machine, counted_operations, timed
+from actionparty.performance.machine import WARM_UP, Machine, counted_operations, timed
 from actionparty.performance.parts import PARTS, parts_timed
 from actionparty.rollout.rollout import BatchRollout, RolloutStep
 from actionparty.rollout.scenes import SCENES, save_scene

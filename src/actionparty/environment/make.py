@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actionparty.checkpoints import find_checkpoint
-from actionparty.config import AUTO, MAX_STEPS, RolloutConfig
+from actionparty.config import AUTO, CAPACITY, MAX_STEPS, RolloutConfig
 from actionparty.environment.batches import GeneratedWorlds, RealWorlds, Worlds
 from actionparty.environment.inputs import whole
 from actionparty.environment.vector import VectorRollout
@@ -19,6 +19,8 @@ from actionparty.worlds.catalogue import family, make_world
 from actionparty.worlds.views import View
 
 if TYPE_CHECKING:
+    import torch
+
     from actionparty.environment.parallel import WorldEnv
     from actionparty.environment.resident import ResidentRollout
 
@@ -101,7 +103,7 @@ def tensor_env(
     checkpoint: str | Path | None = None,
     *,
     max_steps: int = MAX_STEPS,
-    capacity: float | None = None,
+    capacity: float = CAPACITY,
     compiled: bool = False,
     settings: RolloutConfig | None = None,
     device: str | None = None,
@@ -119,23 +121,18 @@ def tensor_env(
         InvalidInputError: a device that can't be used here, an engine that can't run it, or a number out of range.
     """
     size = whole("the number of worlds", size, 1)
-    folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
-    scenes = _scenes(folder, world, scene)
-    from actionparty.environment.resident import CAPACITY, ResidentRollout
-    from actionparty.rollout.devices import usable_device
+    from actionparty.environment.resident import ResidentRollout
     from actionparty.training.checkpoint import load_network
 
-    chosen = settings or RolloutConfig()
-    if engine is not None:
-        chosen = replace(chosen, engine=engine)
+    asked = _asked(world, scene, checkpoint, settings or RolloutConfig(), device, engine)
     return ResidentRollout(
-        load_network(folder),
-        scenes,
+        load_network(asked.folder),
+        asked.scenes,
         size,
-        chosen,
-        None if device is None else usable_device(device),
+        asked.settings,
+        asked.device,
         max_steps=max_steps,
-        capacity=CAPACITY if capacity is None else capacity,
+        capacity=capacity,
         compiled=compiled,
     )
 
@@ -170,16 +167,37 @@ def _generated(
     device: str | None,
     engine: str | None,
 ) -> GeneratedWorlds:
+    from actionparty.rollout.generated_world import load_rollout
+
+    asked = _asked(world, scene, checkpoint, settings or RolloutConfig(engine=AUTO), device, engine)
+    rollout = load_rollout(asked.folder, world, asked.settings, asked.device)
+    return GeneratedWorlds(rollout, asked.scenes, size)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a generated world is made of, found and checked."""
+
+    folder: Path
+    scenes: list[Scene]
+    settings: RolloutConfig
+    device: torch.device | None
+
+
+def _asked(
+    world: str,
+    scene: Start | None,
+    checkpoint: str | Path | None,
+    settings: RolloutConfig,
+    device: str | None,
+    engine: str | None,
+) -> _Asked:
     folder = find_checkpoint(checkpoint if checkpoint is not None else shipped_checkpoint(world))
     scenes = _scenes(folder, world, scene)
     from actionparty.rollout.devices import usable_device
-    from actionparty.rollout.generated_world import load_rollout
 
-    chosen = settings or RolloutConfig(engine=AUTO)
-    if engine is not None:
-        chosen = replace(chosen, engine=engine)
-    rollout = load_rollout(folder, world, chosen, None if device is None else usable_device(device))
-    return GeneratedWorlds(rollout, scenes, size)
+    chosen = settings if engine is None else replace(settings, engine=engine)
+    return _Asked(folder, scenes, chosen, None if device is None else usable_device(device))
 
 
 def _scenes(folder: Path, world: str, scene: Start | None) -> list[Scene]:

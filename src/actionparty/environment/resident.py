@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actionparty.config import MAX_STEPS, RolloutConfig
-from actionparty.data.clips import to_unit
+from actionparty.config import CAPACITY, MAX_STEPS, RolloutConfig
 from actionparty.engines.engine import TorchEngine
 from actionparty.engines.halved import HalvedEngine
 from actionparty.environment.inputs import SEEDS, row_seeds, whole
@@ -22,14 +21,11 @@ from actionparty.errors import InvalidInputError
 from actionparty.model.network import Network
 from actionparty.rollout.recorded import Recorded
 from actionparty.rollout.rollout import BatchRollout
-from actionparty.rollout.table import Table, fresh_chance
-from actionparty.training.lots import StepNoise, scramble, uniform
-from actionparty.training.sampling import sample_step
-from actionparty.types import CELL, Scene, WorldSpec
+from actionparty.rollout.table import Table, fresh_chance, from_cells
+from actionparty.training.lots import scramble, uniform
+from actionparty.types import Scene, WorldSpec
 from actionparty.vocabulary import action_ids
 
-CAPACITY = 0.25
-"""Share of the cells for which there is room in a step, unless told otherwise (see ``ResidentStep.waiting``)."""
 ENGINES_HERE = ("torch", "torch-bf16")
 """Engines that can run such rollouts"""
 _NEXT, _START = 0x5DEECE66D, 0x2545F4914F6CDD1D
@@ -98,7 +94,6 @@ class ResidentRollout:
         engine = self._rollout.engine
         if not isinstance(engine, TorchEngine | HalvedEngine):  # where the one asked for can't be used
             raise _refusal(engine.name)
-        self._engine = engine
         self._rollout.reset(scenes, [0] * len(scenes))
         self.device = self._rollout.device
         h, w = self.spec.grid
@@ -106,11 +101,10 @@ class ResidentRollout:
         """Cells for which there is room in a step"""
         self._starts = self._rollout._started()
         self._ids = torch.tensor(action_ids(self.spec.actions), device=self.device)
-        self._world = network.world_index(self.spec.name)
         self._table: Table | None = None
         self._function = Recorded(self._step) if self.device.type == "cuda" else self._step
         if compiled:
-            for block in self._engine.runs.blocks():
+            for block in engine.runs.blocks():
                 block.compile(dynamic=False)
 
     @property
@@ -174,19 +168,7 @@ class ResidentRollout:
     def _step(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """One step as a function of tensors: a table and actions; a table, pictures, and what else there is to say."""
         table, action = Table(*tensors[:_COLUMNS]), self._ids[tensors[_COLUMNS].clamp(0, len(self._ids) - 1)]
-        rollout = self._rollout
-        sampled = sample_step(
-            self._engine,
-            to_unit(table.context),
-            table.subjects(action),
-            self.spec.grid,
-            torch.full((self.size,), self._world, device=self.device),
-            StepNoise.of(table.seed, table.step),
-            rollout.settings,
-            rollout._known,
-            rollout._chances,
-            self.capacity,
-        )
+        sampled = self._rollout.sample(table, action, self.capacity)
         after = table.advance(sampled, action)
         sound = sampled.finite & sampled.reward.isfinite().all(1)
         rewards = torch.where(sound[:, None], sampled.reward, torch.zeros_like(sampled.reward))
@@ -207,9 +189,7 @@ class ResidentRollout:
 
     def _pictures(self, table: Table) -> Tensor:
         """(B, H, W, 3) uint8 the current frames."""
-        h, w = self.spec.grid
-        cells = table.context[:, -1].reshape(-1, h, w, CELL, CELL, 3)
-        return cells.permute(0, 1, 3, 2, 4, 5).reshape(-1, h * CELL, w * CELL, 3)
+        return from_cells(table.context[:, -1], *self.spec.grid)
 
 
 def _refusal(engine: str) -> InvalidInputError:

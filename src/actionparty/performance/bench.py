@@ -23,13 +23,12 @@ from actionparty.config import RolloutConfig
 from actionparty.engines.choice import TORCH
 from actionparty.errors import InvalidInputError, no_memory
 from actionparty.model.network import Network
-from actionparty.performance.machine import Machine, counted_operations, measure_machine, settle
+from actionparty.performance.machine import WARM_UP, Machine, counted_operations, measure_machine, settle
 from actionparty.performance.parts import PARTS, parts_timed
 from actionparty.performance.resident import resident_rate
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.types import CELL_CHANNELS, Scene
 
-WARM_UP = 10
 TRIAL = 2
 """Steps after which a batch is taken to fit into memory."""
 _FORMATS = {"torch-bf16": torch.bfloat16}

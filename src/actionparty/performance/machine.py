@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+WARM_UP = 10
+"""Steps of a rollout that are not measured"""
+
 
 @dataclass(frozen=True)
 class Machine:

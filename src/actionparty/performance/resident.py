@@ -12,11 +12,9 @@ from actionparty.engines.choice import TORCH
 from actionparty.environment.resident import ENGINES_HERE, ResidentRollout
 from actionparty.errors import InvalidInputError, no_memory
 from actionparty.model.network import Network
-from actionparty.performance.machine import settle
+from actionparty.performance.machine import WARM_UP, settle
 from actionparty.rollout.rollout import BatchRollout
 from actionparty.types import Scene
-
-_WARM_UP = 10
 
 
 def resident_rate(
@@ -44,15 +42,15 @@ def resident_rate(
 
 
 def _measured(rollout: ResidentRollout, steps: int) -> tuple[float, float]:
-    shape = _WARM_UP + steps, rollout.size, rollout.spec.subjects
+    shape = WARM_UP + steps, rollout.size, rollout.spec.subjects
     actions = torch.randint(len(rollout.spec.actions), shape, generator=torch.Generator().manual_seed(0))
     rows = actions.to(rollout.device)
-    for row in rows[:_WARM_UP]:
+    for row in rows[:WARM_UP]:
         rollout.step(row, checked=False)
     waited = torch.zeros((), dtype=torch.long, device=rollout.device)
     settle(rollout.device)
     start = time.perf_counter()
-    for row in rows[_WARM_UP:]:
+    for row in rows[WARM_UP:]:
         waited += (rollout.step(row, checked=False).waiting > 0).sum()
     settle(rollout.device)
     rate = rollout.size * steps / (time.perf_counter() - start)

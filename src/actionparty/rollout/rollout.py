@@ -181,7 +181,15 @@ class BatchRollout:
         return (*vars(after).values(), *said)
 
     def _next(self, table: Table, ids: Tensor, capacity: int | None) -> tuple[Table, _Said]:
-        sampled = sample_step(
+        sampled = self.sample(table, ids, capacity)
+        return self._advance(table, sampled, ids), (sampled.reward, sampled.end, sampled.finite, sampled.reward_odds)
+
+    def sample(self, table: Table, ids: Tensor, capacity: int | None) -> SampledStep:
+        """Return what follows in this world on ``table`` and actions of the shared vocabulary, ``ids`` (B, N).
+
+        ``capacity`` as of ``sample_step``.
+        """
+        return sample_step(
             self.engine,
             to_unit(table.context),
             table.subjects(ids),
@@ -193,7 +201,6 @@ class BatchRollout:
             self._chances,
             capacity,
         )
-        return self._advance(table, sampled, ids), (sampled.reward, sampled.end, sampled.finite, sampled.reward_odds)
 
     def _advance(self, table: Table, sampled: SampledStep, action: Tensor) -> Table:
         if self.settings.snap:

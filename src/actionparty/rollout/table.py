@@ -6,9 +6,11 @@ import operator
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,10 +18,12 @@ from actionparty.config import ModelConfig
 from actionparty.data.clips import to_pixels, to_unit
 from actionparty.data.tables import alive_age
 from actionparty.errors import InvalidInputError
-from actionparty.model.tokens import Subjects
+from actionparty.model.tokens import Subjects, in_cells
 from actionparty.training.sampling import SampledStep
 from actionparty.types import CELL, CELL_CHANNELS, NO_ACTION, Frame, Scene
 from actionparty.vocabulary import action_ids
+
+Cells = TypeVar("Cells", NDArray[np.uint8], Tensor)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _first(scene: Scene, config: ModelConfig) -> dict[str, Tensor]:
         "past_action": torch.from_numpy(actions.astype(np.int64)),
         "age": torch.from_numpy(_age(scene)),
         "identity": torch.from_numpy(scene.identities.reshape(-1, CELL_CHANNELS).copy()),
-        "in_cells": torch.tensor(bool((scene.states.position == scene.states.position.round()).all())),
+        "in_cells": in_cells(torch.from_numpy(scene.states.position)[None])[0],
     }
 
 
@@ -142,8 +146,7 @@ def to_cells(frame: Frame) -> NDArray[np.uint8]:
     return np.ascontiguousarray(cells).reshape(h * w, CELL_CHANNELS)
 
 
-def from_cells(cells: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:
-    """(..., M, 192) -> (..., H, W, 3)."""
-    lead = cells.shape[:-2]
-    tiles = cells.reshape(*lead, h, w, CELL, CELL, 3)
-    return np.ascontiguousarray(np.swapaxes(tiles, -4, -3)).reshape(*lead, h * CELL, w * CELL, 3)
+def from_cells(cells: Cells, h: int, w: int) -> Cells:
+    """(..., M, 192) -> (..., H, W, 3), of NumPy or of PyTorch."""
+    frames: Cells = rearrange(cells, "... (h w) (i j c) -> ... (h i) (w j) c", h=h, w=w, i=CELL, j=CELL)
+    return frames

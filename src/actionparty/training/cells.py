@@ -13,18 +13,17 @@ from actionparty.model.palette import KnownTiles, looks_at
 from actionparty.model.render import CellChoice, Resolved
 from actionparty.model.tokens import Subjects
 from actionparty.model.update import NextStates
-from actionparty.training.lots import StepNoise, happens
+from actionparty.training.lots import happens
 
 _FLOOR, _TRUSTED_FLOOR = 0.02, 0.0003
 """Odds of a change below which a cell is copied (``RolloutConfig.gate_floor``)."""
 
 
-def open_gate(resolved: Resolved, noise: StepNoise, settings: RolloutConfig, *, trusted: bool) -> Tensor:
-    """Decide which cells (B, M) change by the gate's odds; small ones count only where they are ``trusted``."""
+def open_gate(resolved: Resolved, lots: Tensor, settings: RolloutConfig, *, trusted: bool) -> Tensor:
+    """Decide by ``lots`` (B, M) and the gate's odds which cells change; small odds count only if ``trusted``."""
     floor = settings.gate_floor
     if floor is None:
         floor = _TRUSTED_FLOOR if trusted else _FLOOR
-    lots = noise.gate(resolved.gate.shape[1])
     return happens(torch.sigmoid(resolved.gate), lots, floor, settings.gate_ceiling)
 
 

@@ -88,12 +88,13 @@ def sample_step(
         engine, observed, subjects, noise, lots, settings, chances, fixed=capacity is not None
     )
     resolved = engine.resolve(observed, encode_states(states), position, states.alive)
-    changed = open_gate(resolved, noise, settings, trusted=chances is not None)
+    gate_lots = noise.gate(context.shape[2])
+    changed = open_gate(resolved, gate_lots, settings, trusted=chances is not None)
     touched = torch.zeros_like(changed)
     if engine.network.config.subject_tokens:
         touched = touched_cells(resolved, subjects, states, grid)
     last, known = context[:, -1], known if settings.copy_tiles else None
-    room = None if capacity is None else (capacity, noise.gate(changed.shape[1]))
+    room = None if capacity is None else (capacity, gate_lots)
     wanted, choice = choose_changes(
         (changed, touched), last, known, subjects, (resolved.position, states.alive), grid, room
     )
